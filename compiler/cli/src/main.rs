@@ -1,0 +1,2 @@
+//! The `ppl` command.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The `cargo dev` helper.
+fn main() {}

@@ -1,0 +1,5 @@
+//! E01xx: names, imports, addresses.
+
+use super::CodeInfo;
+
+pub(super) const CODES: &[CodeInfo] = &[];

@@ -1,0 +1,5 @@
+//! E02xx: types and shapes.
+
+use super::CodeInfo;
+
+pub(super) const CODES: &[CodeInfo] = &[];
