@@ -1,1 +1,7 @@
-//! ppl-fit
+//! The runtime around a compiled step: data, parameters, optimisers, the fit loop, summaries and run folders.
+//!
+//! **Invariant:** this crate knows no language and no compiler. Declarations come in as plain data, a compiled step as a
+//! [`Step`](step::Step); every problem goes out as a [`Diagnostic`](ppl_diag::Diagnostic); nothing is printed except a progress
+//! bar on a terminal.
+
+pub mod data;
