@@ -5,3 +5,9 @@
 //! bar on a terminal.
 
 pub mod data;
+pub mod fit;
+pub mod optim;
+pub mod rundir;
+pub mod step;
+pub mod summary;
+pub mod trace;
