@@ -174,7 +174,7 @@ impl Summary {
         }
         let bad = self.rows.iter().filter(|r| r.non_finite > 0).count();
         if bad > 0 {
-            let _ = writeln!(out, "{bad} quantities have draws that are not finite; these are left out");
+            let _ = writeln!(out, "draws that are not finite, in {bad} rows, are left out");
         }
         out
     }
@@ -301,7 +301,7 @@ mod tests {
                     mu      3.000  1.581  1.200  3.000  4.800  0.7071\n\
                     w[1,1]      0      0      0      0      0       0\n\
                     w[2,1]  30.00  15.81  12.00  30.00  48.00   7.071\n\
-                    1 quantities have draws that are not finite; these are left out\n";
+                    draws that are not finite, in 1 rows, are left out\n";
         assert_eq!(table, want, "\n{table}");
 
         let mut many = Draws::default();

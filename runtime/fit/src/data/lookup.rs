@@ -56,10 +56,9 @@ pub(super) fn in_named(named: &[(String, Value)], decl: &DataDecl, source: &str)
     }
     let rows = first.len();
     let cells = (0..rows).flat_map(|r| columns.iter().map(move |c| c.cell(r).into_owned())).collect();
-    let lines = std::sync::Arc::new((1..=rows as u64).collect());
     let columns = found.iter().map(|&i| names[i].to_owned()).collect();
     let (shape, source) = (vec![rows, found.len()], source.to_owned());
-    Ok(Some(Raw { shape, values: RawValues::Cells(cells), source, place: Place::Table { lines, columns, has_rows: true } }))
+    Ok(Some(Raw { shape, values: RawValues::Cells(cells), source, place: Place::Columns(columns) }))
 }
 
 /// A JSON value as an array.

@@ -101,7 +101,7 @@ impl Binder {
             self.look(i, decl, &mut found);
         }
         if let (true, Some(file), false) = (found.is_empty(), &decl.from, self.failed.contains(&decl.name)) {
-            match self.from_file(decl, file, request.model_dir) {
+            match self.program_file(decl, file, request.model_dir) {
                 Some(i) => self.look(i, decl, &mut found),
                 None => {
                     self.failed.insert(decl.name.clone());
@@ -150,7 +150,7 @@ impl Binder {
     }
 
     /// The position of the source that `from` names; a file is read once for all declarations that name it.
-    fn from_file(&mut self, decl: &DataDecl, file: &str, folder: &Path) -> Option<usize> {
+    fn program_file(&mut self, decl: &DataDecl, file: &str, folder: &Path) -> Option<usize> {
         if let Some(&known) = self.from_files.get(file) {
             return known;
         }

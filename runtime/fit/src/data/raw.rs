@@ -52,7 +52,9 @@ impl Cell {
 #[derive(Clone, Debug)]
 pub(super) enum Place {
     /// Line of the file for each element of the first axis, and the column of each element of the rest.
-    Table { lines: Arc<Vec<u64>>, columns: Vec<String>, has_rows: bool },
+    Table { lines: Arc<Vec<u64>>, columns: Vec<String> },
+    /// Arrays side by side: their names, in the order of the second axis.
+    Columns(Vec<String>),
     /// An index, zero-based, behind this name.
     Index(String),
 }
@@ -89,11 +91,14 @@ impl Raw {
     /// Where element `i` is: `schools.csv, line 4, column "sigma"`, or `data.json, sigma[2]`.
     pub(super) fn place(&self, i: usize) -> String {
         match &self.place {
-            Place::Table { lines, columns, has_rows } => {
+            Place::Table { lines, columns } => {
                 let width = columns.len().max(1);
-                let (row, column) = if *has_rows { (i / width, i % width) } else { (0, i) };
-                let line = lines.get(row).map_or_else(String::new, |l| format!(", line {l}"));
-                format!("{}{line}, column \"{}\"", self.source, columns.get(column).map_or("", String::as_str))
+                let line = lines.get(i / width).map_or_else(String::new, |l| format!(", line {l}"));
+                format!("{}{line}, column \"{}\"", self.source, columns.get(i % width).map_or("", String::as_str))
+            }
+            Place::Columns(columns) => {
+                let width = columns.len().max(1);
+                format!("{}, `{}[{}]`", self.source, columns.get(i % width).map_or("", String::as_str), i / width)
             }
             Place::Index(name) => {
                 if self.shape.is_empty() {

@@ -68,7 +68,7 @@ impl Table {
         let mut shape = vec![self.rows.len()];
         shape.extend_from_slice(inner.unwrap_or(&[]));
         let columns = columns.iter().filter_map(|&c| self.names.get(c).cloned()).collect();
-        let place = Place::Table { lines: Arc::clone(&self.lines), columns, has_rows: true };
+        let place = Place::Table { lines: Arc::clone(&self.lines), columns };
         Raw { shape, values: RawValues::Cells(cells), source: source.to_owned(), place }
     }
 

@@ -158,6 +158,7 @@ fn matrices_from_columns() {
     world.error("E0604", &["no column \"bni\"", "did you mean \"bmi\""]);
     let bound = World::new(x(&["a", "b"])).arg("{\"a\": [1, 2], \"b\": [3, 4]}").bind().unwrap();
     assert_eq!(bound.arrays["X"].to_f64(), [1.0, 3.0, 2.0, 4.0]);
+    World::new(x(&["a", "b"])).arg("{\"a\": [1, 2], \"b\": [3, \"u\"]}").error("E0605", &["`b[1]`"]);
     let one = World::new(x(&["age"])).file("t.csv", csv).arg("@/t.csv").bind().unwrap();
     assert_eq!(one.arrays["X"].shape, [2, 1]);
     let world = World::new(vec![decl("y", Elem::Real, &["N", "D"])]).file("t.csv", csv).arg("@/t.csv");

@@ -15,7 +15,6 @@ struct Mock {
     /// At this step native code reports a fault.
     fault: Option<u64>,
     largest_run: usize,
-    delay: Duration,
 }
 
 fn mock(total: u64) -> Mock {
@@ -26,7 +25,7 @@ fn mock(total: u64) -> Mock {
     ];
     let optimizer = OptimizerState::new(&spec, &params);
     let (bad_gradient, bad_objective, fault) = (None, None, None);
-    Mock { spec, params, optimizer, total, bad_gradient, bad_objective, fault, largest_run: 0, delay: Duration::ZERO }
+    Mock { spec, params, optimizer, total, bad_gradient, bad_objective, fault, largest_run: 0 }
 }
 
 fn noise(step: u64) -> f64 {
@@ -38,7 +37,6 @@ impl Step for Mock {
     fn run(&mut self, start: u64, out: &mut [f64]) -> Result<(), StepFault> {
         self.largest_run = self.largest_run.max(out.len());
         for (step, out) in (start..).zip(out) {
-            std::thread::sleep(self.delay);
             if self.fault == Some(step) {
                 let message = "the matrix is not positive definite".to_owned();
                 return Err(StepFault { step, message, ..StepFault::default() });

@@ -15,13 +15,14 @@
 //! State starts at 0. The compiled step uses the same formulas in the same order of operations; [`OptimizerState::update`] is
 //! what its tests and the interpreter compare with.
 
+mod calls;
 mod schedule;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 
-use ppl_diag::{Code, Diagnostic, did_you_mean};
+use ppl_diag::{Code, Diagnostic};
 pub use schedule::{Schedule, Shape};
 use serde::{Deserialize, Serialize};
 
@@ -94,12 +95,9 @@ impl Direction {
     }
 }
 
-/// A named setting with its default.
-type Setting = (&'static str, f64);
-
 /// Optimisers by name: settings in the order of positional arguments, with defaults as in the cited papers or, where these
 /// leave them open, in common libraries.
-const TABLE: &[(&str, &[Setting])] = &[
+const TABLE: calls::Table = &[
     ("sgd", &[("rate", 1e-2)]),
     ("momentum", &[("rate", 1e-2), ("mu", 0.9)]),
     ("nesterov", &[("rate", 1e-2), ("mu", 0.9)]),
@@ -120,35 +118,7 @@ impl OptimizerSpec {
     /// # Errors
     /// `E0704` for an unknown name or argument, one given twice, or one out of range. The label is for the caller to add.
     pub fn from_call(name: &str, positional: &[f64], named: &[(&str, f64)]) -> Result<Self, Diagnostic> {
-        let error = |title: String| Diagnostic::error(Code("E0704"), title);
-        let Some((_, settings)) = TABLE.iter().find(|(n, _)| *n == name) else {
-            let d = error(format!("there is no optimiser `{name}`"))
-                .note(format!("optimisers: {}", Self::names().collect::<Vec<_>>().join(", ")));
-            return Err(match did_you_mean(name, Self::names()) {
-                Some(near) => d.help(format!("did you mean `{near}`?")),
-                None => d,
-            });
-        };
-        let list = || settings.iter().map(|(n, d)| format!("{n} = {d:?}")).collect::<Vec<_>>().join(", ");
-        if positional.len() > settings.len() {
-            let title = format!("`{name}` takes at most {} settings, not {}", settings.len(), positional.len());
-            return Err(error(title).note(format!("settings: {}", list())));
-        }
-        let mut values: Vec<Option<f64>> = settings.iter().enumerate().map(|(i, _)| positional.get(i).copied()).collect();
-        for (key, value) in named {
-            let wanted = if *key == "lr" { "rate" } else { key };
-            match settings.iter().position(|(n, _)| *n == wanted) {
-                Some(i) if values[i].is_some() => return Err(error(format!("`{wanted}` of `{name}` is given twice"))),
-                Some(i) => values[i] = Some(*value),
-                None => {
-                    return Err(error(format!("`{name}` has no setting `{key}`")).note(format!("settings: {}", list())));
-                }
-            }
-        }
-        let value = |key: &str| {
-            let at = settings.iter().position(|(n, _)| *n == key);
-            at.and_then(|i| values[i].or(Some(settings[i].1))).unwrap_or(f64::NAN)
-        };
+        let value = calls::arguments("optimiser", TABLE, name, positional, named)?;
         let kind = match name {
             "sgd" => OptimizerKind::Sgd,
             "momentum" => OptimizerKind::Momentum { mu: value("mu"), nesterov: false },

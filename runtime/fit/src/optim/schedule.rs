@@ -11,7 +11,18 @@
 //!
 //! A warm-up of `W` steps multiplies by `min(1, (s + 1) / W)`; the schedule itself then counts the remaining steps.
 
+use ppl_diag::{Code, Diagnostic};
 use serde::{Deserialize, Serialize};
+
+use super::calls;
+
+/// Schedules by name, with the defaults of their settings.
+const TABLE: calls::Table = &[
+    ("constant", &[("warmup", 0.0)]),
+    ("cosine", &[("to_fraction", 0.0), ("warmup", 0.0)]),
+    ("exponential", &[("rate", 0.5), ("every", 1000.0), ("warmup", 0.0)]),
+    ("linear", &[("to_fraction", 0.0), ("warmup", 0.0)]),
+];
 
 /// How the learning rate changes with the step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,6 +60,31 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// The schedule that a call such as `cosine(0.1, warmup = 200)` means.
+    ///
+    /// # Errors
+    /// `E0704` for an unknown name or setting, one given twice, or one out of range. The label is for the caller to add.
+    pub fn from_call(name: &str, positional: &[f64], named: &[(&str, f64)]) -> Result<Self, Diagnostic> {
+        let value = calls::arguments("schedule", TABLE, name, positional, named)?;
+        let steps = |key: &str| {
+            let x = value(key);
+            let whole = x >= 0.0 && x.fract() == 0.0 && x < 1e18;
+            let title = format!("`{key}` of `{name}` must be a number of steps, not {x}");
+            if whole { Ok(x as u64) } else { Err(Diagnostic::error(Code("E0704"), title)) }
+        };
+        let shape = match name {
+            "cosine" => Shape::Cosine { to_fraction: value("to_fraction") },
+            "exponential" => Shape::Exponential { rate: value("rate"), every: steps("every")? },
+            "linear" => Shape::Linear { to_fraction: value("to_fraction") },
+            _ => Shape::Constant,
+        };
+        let schedule = Self { shape, warmup: steps("warmup")? };
+        match schedule.problem() {
+            Some(problem) => Err(Diagnostic::error(Code("E0704"), problem)),
+            None => Ok(schedule),
+        }
+    }
+
     /// The factor at `step` (from 0) of `total` steps.
     pub fn factor(&self, step: u64, total: u64) -> f64 {
         if step < self.warmup {
@@ -91,6 +127,17 @@ mod tests {
         assert!((at(Shape::Exponential { rate: 0.5, every: 10 }, 30) - 0.125).abs() < 1e-12);
         assert_eq!(at(Shape::Linear { to_fraction: 0.0 }, 25), 0.75);
         assert_eq!(at(Shape::Linear { to_fraction: 0.5 }, 1000), 0.5, "beyond the end it stays");
+    }
+
+    #[test]
+    fn calls_with_defaults_and_mistakes() {
+        let s = Schedule::from_call("exponential", &[0.9], &[("warmup", 10.0)]).unwrap();
+        assert_eq!(s, Schedule { shape: Shape::Exponential { rate: 0.9, every: 1000 }, warmup: 10 });
+        assert_eq!(Schedule::from_call("constant", &[], &[]).unwrap(), Schedule::default());
+        for (name, args) in [("cosin", &[][..]), ("cosine", &[-0.1]), ("exponential", &[0.5, 0.5]), ("exponential", &[0.5, 0.0])]
+        {
+            assert_eq!(Schedule::from_call(name, args, &[]).unwrap_err().code.0, "E0704", "{name}{args:?}");
+        }
     }
 
     #[test]
