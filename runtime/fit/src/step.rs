@@ -39,8 +39,22 @@ pub struct NonFinite {
 /// Everything that a later step depends on, as named arrays: parameters, the optimiser's moments, state of strategies.
 ///
 /// Randomness is a function of the step's number, so restoring a snapshot and running the same steps gives the same bits.
-#[derive(Clone, Debug, PartialEq)]
+/// Arrays are known by name; their order has no meaning and files don't keep it.
+#[derive(Clone, Debug)]
 pub struct Snapshot(pub Vec<Param>);
+
+impl Snapshot {
+    /// The array of this name.
+    pub fn get(&self, name: &str) -> Option<&Param> {
+        self.0.iter().find(|p| p.name == name)
+    }
+}
+
+impl PartialEq for Snapshot {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && self.0.iter().all(|p| other.get(&p.name) == Some(p))
+    }
+}
 
 /// Why native code stopped in the middle of a run of steps.
 #[derive(Clone, Debug, Default)]
@@ -78,8 +92,12 @@ pub trait Step {
     /// The whole state.
     fn snapshot(&self) -> Snapshot;
 
-    /// Goes back to a state that [`snapshot`](Step::snapshot) returned.
-    fn restore(&mut self, snapshot: &Snapshot);
+    /// Goes back to a state that [`snapshot`](Step::snapshot) returned, in this run or an earlier one.
+    ///
+    /// # Errors
+    /// `E0623` for a state of another program; nothing is changed then. [`check_params`] does the comparison. A state of
+    /// the same step is never refused.
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<(), Diagnostic>;
 }
 
 /// Compares `new` parameters with those of the program by name and shape. With `all`, each of the program's must be there.

@@ -3,6 +3,17 @@
 //! Sources are CSV, JSON and NPY files, and JSON text on the command line. Each declaration finds its value by name in one of
 //! them (or in the file its `from` names), is checked against its type, support and shape, and sizes are read off the shapes.
 //! All problems are reported at once; each names the file, the place in it and the declaration.
+//!
+//! | source | gives |
+//! |---|---|
+//! | CSV | `y: real[N]`: column `y`. `X: real[N, D]`: the columns listed by `from columns(..)`, else `X.1`, `X.2`, .. or `X[1]`, .. (from 0 or 1). `z: real`: column `z` of a file with one row |
+//! | JSON object | the value under the declaration's name: a number, nested arrays, `null` for a missing entry |
+//! | JSON array of objects | one row an object; as CSV, but entries may be arrays |
+//! | NPY | one array, for the declaration named as the file (other characters than letters and digits read as `_`) |
+//! | `name=path` | the same files, for this declaration alone; a CSV file may then be the matrix, a JSON file the bare array |
+//!
+//! Missing entries are empty cells, `NA`, `NaN`, `null`. Infinite numbers are refused. What the user gives comes before what the
+//! program names with `from`.
 
 mod array;
 mod decl;

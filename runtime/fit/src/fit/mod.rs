@@ -177,7 +177,8 @@ impl Replay<'_> {
         let mut objective = [f64::NAN];
         let again = self.step.run(number, &mut objective);
         let mut non_finite: Vec<NonFinite> = self.step.params().iter().filter_map(Param::non_finite).collect();
-        self.step.restore(&before);
+        let restored = self.step.restore(&before);
+        debug_assert!(restored.is_ok(), "a step refuses its own state: {restored:?}");
         let fault = if by_gradient { again.err() } else { fault.or(again.err()) };
         let mut value = Some(objective[0]);
         if let Some(f) = &fault {
@@ -192,7 +193,8 @@ impl Replay<'_> {
 
     /// Runs `steps` steps from the last good state; whether all went well and left finite parameters.
     fn finite_after(&mut self, steps: usize, out: &mut [f64]) -> bool {
-        self.step.restore(self.good);
+        let restored = self.step.restore(self.good).is_ok();
+        debug_assert!(restored, "a step refuses its own state");
         let out = &mut out[..steps];
         let fine = steps == 0 || self.step.run(self.start, out).is_ok();
         fine && out.iter().all(|x| x.is_finite()) && first_non_finite(&self.step.params()).is_none()

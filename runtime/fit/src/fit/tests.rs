@@ -71,10 +71,11 @@ impl Step for Mock {
         Snapshot(all)
     }
 
-    fn restore(&mut self, snapshot: &Snapshot) {
-        let (params, state) = snapshot.0.split_at(self.params.len());
-        self.params = params.to_vec();
-        self.optimizer = OptimizerState::from_params(&self.spec, &self.params, state).unwrap();
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<(), Diagnostic> {
+        check_params(&self.snapshot().0, &snapshot.0, true)?;
+        self.params.iter_mut().for_each(|p| p.values.clone_from(&snapshot.get(&p.name).unwrap().values));
+        self.optimizer = OptimizerState::from_params(&self.spec, &self.params, &snapshot.0).unwrap();
+        Ok(())
     }
 }
 
@@ -117,7 +118,7 @@ fn a_resumed_fit_is_the_same_to_the_bit() {
     let whole = fit(&mut mock(500), &options(500));
     let first = fit(&mut mock(500), &options(200));
     let mut m = mock(500);
-    m.restore(&first.state);
+    m.restore(&first.state).unwrap();
     let rest = fit(&mut m, &FitOptions { start: first.next_step, ..options(300) });
     assert_eq!((rest.state, rest.next_step), (whole.state, 500));
 }
@@ -178,4 +179,39 @@ fn an_unfinished_climb_is_noted() {
     m.spec.rate = 1e-4;
     let outcome = fit(&mut m, &options(1000));
     assert!(outcome.notes.iter().any(|n| n.contains("still improving")), "{:?}", outcome.notes);
+}
+
+#[test]
+fn a_failed_run_is_saved_and_resumes_to_the_same_bits() {
+    use crate::rundir::{Place, RunFiles, Settings, load_params, load_state, write_run};
+    use crate::summary::Summary;
+
+    let root = tempfile::tempdir().unwrap();
+    let outcome = fit(&mut Mock { bad_gradient: Some(321), ..mock(600) }, &options(600));
+    let failure = outcome.failure.as_ref().unwrap();
+    let settings = Settings {
+        status: outcome.status().into(),
+        failure: Some(failure.diagnostic.title.clone()),
+        version: "0".into(),
+        model: "m.ppl".into(),
+        model_source: String::new(),
+        seed: 0,
+        next_step: outcome.next_step,
+        data: vec![],
+        options: serde_json::Map::new(),
+        notes: outcome.notes.clone(),
+    };
+    let summary = Summary { objective: outcome.estimate, ..Summary::default() };
+    let (params, state, trace) = (&outcome.params[..], &outcome.state, &outcome.trace);
+    let files = RunFiles { settings: &settings, params, state, trace, summary: &summary, draws: None };
+    let place = Place::Next { root: root.path().into(), model: "m".into() };
+    let folder = write_run(&place, files).unwrap();
+
+    assert!(crate::rundir::load_settings(&folder).unwrap()["failure"].as_str().unwrap().contains("step 321"));
+    let mut resumed = mock(600);
+    resumed.set_params(&load_params(&folder).unwrap()).unwrap();
+    resumed.restore(&load_state(&folder).unwrap()).unwrap();
+    assert_eq!(resumed.restore(&Snapshot(vec![])).unwrap_err().code.0, "E0623");
+    let rest = fit(&mut resumed, &FitOptions { start: 321, ..options(600 - 321) });
+    assert_eq!(rest.state, fit(&mut mock(600), &options(600)).state);
 }
