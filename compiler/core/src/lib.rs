@@ -1,1 +1,30 @@
-//! ppl-core
+//! The core IR: types, ids, functions in three stages, the tables of primitives and supports, and the text format.
+//!
+//! A [`Module`] holds functions of three stages. [`Gen`] functions make addressed random choices, [`Est`] functions
+//! compute estimates in which every sample names its gradient strategy, [`Det`] functions are deterministic given a
+//! counter-based key. All of them are in A-normal form: every operand is an [`Atom`], a variable or a scalar literal.
+//!
+//! **Invariant:** this crate knows no source syntax, does no IO and runs nothing.
+
+mod builder;
+mod dist;
+mod ids;
+mod ir;
+mod module;
+mod prim;
+mod support;
+mod ty;
+mod visit;
+
+pub use builder::Builder;
+pub use dist::{DistInst, StrategyInst, StrategyNeed};
+pub use ids::{DetId, DistId, EstId, GenId, StrategyId, Var};
+pub use ir::{
+    Address, Atom, Block, Det, DetRandom, DistUse, Est, EstRandom, Func, Gen, GenRandom, Linalg, Lit, Op, RandomOp, ReduceOp,
+    RngKind, Scan, Stage, Stmt, StrategyUse, VarInfo,
+};
+pub use module::{Choice, Module, ReportInfo};
+pub use prim::{Domain, Elem, Lower, PRIMS, ParamSig, Prim, PrimDef, Sig, Vjp};
+pub use support::Support;
+pub use ty::{DType, Ty};
+pub use visit::{free_vars, map_atoms, op_atoms, op_blocks, op_blocks_mut, substitute_block};

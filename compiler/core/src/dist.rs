@@ -1,0 +1,79 @@
+//! Distributions and strategies, instantiated at given types.
+
+use crate::{DetId, EstId, Support, Ty};
+use ppl_diag::Span;
+
+/// What a strategy needs of a distribution, and what a distribution may offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StrategyNeed {
+    /// Draws.
+    Sample,
+    /// A log density.
+    LogDensity,
+    /// A `sample` program through which derivatives flow.
+    Pathwise,
+    /// A finite set of values.
+    Finite,
+    /// A support that does not move with the parameters.
+    FixedSupport,
+}
+
+/// A distribution at given parameter types: one event. Its programs are deterministic-stage functions.
+///
+/// Built from a `dist` declaration of the standard library or the user, or by a combinator (`constrain`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct DistInst {
+    /// Name as users write it, `normal` or `constrain(normal, positive)`.
+    pub name: String,
+    /// Names and types of the parameters.
+    pub params: Vec<(String, Ty)>,
+    /// Type of one event.
+    pub event: Ty,
+    /// Support of one event, where it is known without running.
+    pub support: Support,
+    /// `(x, params..) -> float`: log density.
+    pub log_density: Option<DetId>,
+    /// `(params..) -> event`: a draw, through draws of the run-time's generators.
+    pub sample: Option<DetId>,
+    /// Whether derivatives flow through `sample`.
+    pub pathwise: bool,
+    /// `(i: int, params..) -> event`: the `i`-th value of a finite support (of [`Support::size`] values).
+    pub support_value: Option<DetId>,
+    /// Strategies in the compiler's order of preference where the user names none.
+    pub auto: Vec<crate::StrategyId>,
+    /// Names of all strategies that take this distribution, for messages.
+    pub works_with: Vec<String>,
+    /// Its declaration.
+    pub span: Span,
+}
+
+impl DistInst {
+    /// What it offers.
+    pub fn can(&self, need: StrategyNeed) -> bool {
+        match need {
+            StrategyNeed::Sample => self.sample.is_some(),
+            StrategyNeed::LogDensity => self.log_density.is_some(),
+            StrategyNeed::Pathwise => self.pathwise,
+            StrategyNeed::Finite => self.support.size().is_some() && self.support_value.is_some(),
+            StrategyNeed::FixedSupport => !self.support.is_dynamic(),
+        }
+    }
+}
+
+/// A strategy at one distribution.
+///
+/// `func` takes the distribution's parameters, then the strategy's own; its body calls [`crate::EstRandom::Continue`];
+/// its result is the estimate that replaces the continuation's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StrategyInst {
+    /// Name as users write it, `reparam`.
+    pub name: String,
+    /// The program.
+    pub func: EstId,
+    /// Whether the value passed to the continuation carries gradients (it is smooth when the parameters are).
+    pub pathwise: bool,
+    /// Marked biased by its author.
+    pub biased: bool,
+    /// Its declaration.
+    pub span: Span,
+}

@@ -1,0 +1,716 @@
+//! Functions, blocks, statements and operations, in three stages.
+
+use crate::{DetId, DistId, EstId, GenId, Prim, StrategyId, Ty, Var};
+use ppl_diag::Span;
+use std::fmt::Debug;
+
+/// A scalar literal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Lit {
+    /// A real number.
+    Float(f64),
+    /// An integer.
+    Int(i64),
+    /// A truth value.
+    Bool(bool),
+}
+
+/// An operand: a variable or a scalar literal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Atom {
+    /// A variable.
+    Var(Var),
+    /// A literal.
+    Lit(Lit),
+}
+
+/// What a stage's random operations are.
+pub trait Stage: Clone + Debug + PartialEq + Default + 'static {
+    /// Random operations of the stage.
+    type Random: RandomOp;
+    /// `gen`, `est` or `det`, as the text format spells it.
+    const NAME: &'static str;
+}
+
+/// What every stage's random operations can do.
+pub trait RandomOp: Clone + Debug + PartialEq {
+    /// Every operand, in order.
+    fn atoms(&self) -> Vec<Atom>;
+    /// Rewrites every operand, in the order of [`RandomOp::atoms`].
+    fn map_atoms(&mut self, f: &mut dyn FnMut(Atom) -> Atom);
+    /// Whether it may be removed when its results are unused.
+    fn is_pure(&self) -> bool;
+}
+
+/// Generative stage: addresses, traces implicit.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Gen;
+/// Estimator stage: traces are values, each sample names its gradient strategy.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Est;
+/// Deterministic stage: randomness is a counter-based function of an explicit key.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Det;
+
+impl Stage for Gen {
+    type Random = GenRandom;
+    const NAME: &'static str = "gen";
+}
+impl Stage for Est {
+    type Random = EstRandom;
+    const NAME: &'static str = "est";
+}
+impl Stage for Det {
+    type Random = DetRandom;
+    const NAME: &'static str = "det";
+}
+
+/// Where a choice stands in its program's trace.
+///
+/// `indices` are the index variables of enclosing loops, in the order of the array's axes: all loops of the function
+/// that enclose the choice, each once (also those over the independent elements of a vector-valued choice).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Address {
+    /// The name as written, `theta`; dots separate the parts of a nested address.
+    pub name: String,
+    /// Index variables, one for each leading axis of the trace's array.
+    pub indices: Vec<Var>,
+}
+
+/// A distribution applied to parameters. One event: independent elements are separate choices in a [`Op::Map`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct DistUse {
+    /// The distribution at these parameter types.
+    pub dist: DistId,
+    /// Its parameters.
+    pub args: Vec<Atom>,
+}
+
+/// How a sample's gradient is to be estimated.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StrategyUse {
+    /// The compiler picks, and says which.
+    Auto,
+    /// This strategy, with its own arguments (such as a baseline).
+    Named {
+        /// The strategy for the sample's distribution.
+        strategy: StrategyId,
+        /// The strategy's arguments after the distribution's parameters.
+        args: Vec<Atom>,
+        /// Where the user wrote it.
+        span: Span,
+    },
+}
+
+/// Random operations of the generative stage.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GenRandom {
+    /// `x ~ d by s`: one output, the value.
+    Sample {
+        /// The distribution.
+        dist: DistUse,
+        /// The choice's address.
+        addr: Address,
+        /// The strategy used where this program is simulated.
+        strategy: StrategyUse,
+    },
+    /// `s ~ g(..)`: outputs are the callee's results; its choices stand under `addr`.
+    Call {
+        /// The callee.
+        callee: GenId,
+        /// Its arguments.
+        args: Vec<Atom>,
+        /// Prefix of its addresses.
+        addr: Address,
+    },
+    /// `factor e`: no output.
+    Factor(
+        /// What is added to the log density, a real scalar.
+        Atom,
+    ),
+    /// `report r = e`: no output.
+    Report {
+        /// Name and enclosing loop indices.
+        addr: Address,
+        /// The reported value.
+        value: Atom,
+    },
+}
+
+/// Random operations of the estimator stage.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EstRandom {
+    /// A sample with a strategy: one output, the value.
+    Sample {
+        /// The distribution.
+        dist: DistUse,
+        /// How its gradient is estimated.
+        strategy: StrategyUse,
+        /// The choice's address with its program's name, `mean_field.x`, for messages and site names.
+        label: String,
+    },
+    /// A rigid draw (inside strategies): one output. No gradient flows through it.
+    Draw(DistUse),
+    /// A draw through the distribution's `sample` program (inside strategies): gradients flow through it.
+    Path(DistUse),
+    /// Log density of a value: one real output, summed over the event.
+    LogDensity {
+        /// The distribution.
+        dist: DistUse,
+        /// The value.
+        x: Atom,
+    },
+    /// `score(d, x)`: value 0, gradient of the log density with respect to the parameters of `d`.
+    Score {
+        /// The distribution.
+        dist: DistUse,
+        /// The value.
+        x: Atom,
+    },
+    /// `sim(g)`: outputs are the results, the trace's choices in order ([`crate::Module::choices`]), and the log density.
+    Sim {
+        /// The program.
+        callee: GenId,
+        /// Its arguments.
+        args: Vec<Atom>,
+    },
+    /// Density of a trace: outputs are the results, the reports in order ([`crate::Module::reports`]), and the log density.
+    Density {
+        /// The program.
+        callee: GenId,
+        /// Its arguments.
+        args: Vec<Atom>,
+        /// Every choice in order.
+        trace: Vec<Atom>,
+    },
+    /// `k(x)` in a strategy: one real output, the cost of continuing with `x`.
+    Continue {
+        /// The value of the choice.
+        x: Atom,
+        /// `fresh(k)(x)`: draws its own random numbers.
+        fresh: bool,
+    },
+    /// A call of an estimator function; outputs are its results.
+    Call {
+        /// The callee.
+        callee: EstId,
+        /// Its arguments.
+        args: Vec<Atom>,
+    },
+}
+
+/// What a counter-based draw is distributed as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RngKind {
+    /// Uniform on the open interval (0, 1).
+    Uniform,
+    /// Standard normal.
+    Normal,
+    /// Gamma with rate 1; argument: shape.
+    Gamma,
+    /// Poisson; argument: rate. Int.
+    Poisson,
+    /// Binomial; arguments: number of trials (int), probability. Int.
+    Binomial,
+    /// Index drawn by probabilities; argument: probabilities, one more axis than the result. Int.
+    Categorical,
+}
+
+/// Random operations of the deterministic stage: one draw of an array.
+///
+/// Element `e` of the draw is a function of (seed, step, `site`, `times`, linear index of (`lanes`, `e`)) and the
+/// arguments alone. `lanes` are indices of enclosing [`Op::Map`]s that batching has not yet turned into axes (outermost first),
+/// `times` those of enclosing scans; each with its extent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DetRandom {
+    /// What is drawn.
+    pub kind: RngKind,
+    /// Parameters: of the result's shape or scalar (`Categorical`: one more, last axis of categories).
+    pub args: Vec<Atom>,
+    /// Hash of the path of call sites and the address.
+    pub site: u64,
+    /// Indices of enclosing maps, outermost first, with their lengths.
+    pub lanes: Vec<(Atom, usize)>,
+    /// Indices of enclosing scans, outermost first, with their lengths.
+    pub times: Vec<(Atom, usize)>,
+    /// Shape of the result.
+    pub shape: Vec<usize>,
+}
+
+/// How an axis is reduced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReduceOp {
+    /// Sum; empty is 0.
+    Sum,
+    /// Product; empty is 1.
+    Prod,
+    /// Maximum; empty is -inf.
+    Max,
+    /// Minimum; empty is +inf.
+    Min,
+    /// Conjunction of truth values.
+    All,
+    /// Disjunction of truth values.
+    Any,
+}
+
+/// Operations on the last two axes of matrices, batched over the leading ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Linalg {
+    /// `(a: [.., n, n]) -> [.., n, n]`, the lower Cholesky factor; NaN where `a` is not positive definite.
+    Cholesky,
+    /// `(l: [.., n, n], b: [.., n, m]) -> [.., n, m]`, the solution of `l x = b` (or `l' x = b`), `l` lower triangular.
+    Solve {
+        /// Solve with the transpose.
+        transpose: bool,
+    },
+}
+
+/// A sequential loop with carried values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scan<S: Stage> {
+    /// Number of iterations.
+    pub len: usize,
+    /// The iteration number, an int scalar (also counts down from `len - 1` when `reverse`).
+    pub index: Var,
+    /// Carried values: the variable in the body and its first value.
+    pub carry: Vec<(Var, Atom)>,
+    /// Arrays sliced along their first axis: the slice's variable in the body and the array.
+    pub xs: Vec<(Var, Atom)>,
+    /// Results: the next carries, then the per-iteration outputs, which are stacked along a new first axis
+    /// (at position `index`, also when `reverse`). A scan's outputs are the last carries and these stacks.
+    pub body: Block<S>,
+    /// Run from the last index to the first.
+    pub reverse: bool,
+}
+
+/// An operation.
+///
+/// Elementwise primitives take operands of the result's shape or scalars; every other change of shape is explicit.
+/// Blocks may use variables of enclosing blocks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op<S: Stage> {
+    /// An elementwise primitive.
+    Prim(Prim, Vec<Atom>),
+    /// Axis `i` of `x` becomes axis `axes[i]` of the result (ascending); other axes repeat.
+    Broadcast {
+        /// Operand.
+        x: Atom,
+        /// Shape of the result.
+        shape: Vec<usize>,
+        /// Result axis of each operand axis.
+        axes: Vec<usize>,
+    },
+    /// Reduction over `axes` (ascending), which disappear.
+    Reduce {
+        /// How.
+        op: ReduceOp,
+        /// Operand.
+        x: Atom,
+        /// Axes to remove.
+        axes: Vec<usize>,
+    },
+    /// Index of the largest element along `axis`, the first one of equals; int.
+    ArgMax {
+        /// Operand.
+        x: Atom,
+        /// Axis to remove.
+        axis: usize,
+    },
+    /// Running sum along `axis`, from the end if `reverse`.
+    CumSum {
+        /// Operand.
+        x: Atom,
+        /// Axis.
+        axis: usize,
+        /// From the last element to the first.
+        reverse: bool,
+    },
+    /// Contraction. The result's axes: batch axes, then the free axes of `a`, then those of `b`.
+    Dot {
+        /// Left operand.
+        a: Atom,
+        /// Right operand.
+        b: Atom,
+        /// Pairs of batch axes.
+        batch: Vec<(usize, usize)>,
+        /// Pairs of contracted axes.
+        contract: Vec<(usize, usize)>,
+    },
+    /// Axis `i` of the result is axis `perm[i]` of `x`.
+    Transpose {
+        /// Operand.
+        x: Atom,
+        /// Source axis of each result axis.
+        perm: Vec<usize>,
+    },
+    /// The same elements in row-major order with another shape.
+    Reshape {
+        /// Operand.
+        x: Atom,
+        /// New shape.
+        shape: Vec<usize>,
+    },
+    /// Elements `start..start + len` along `axis`.
+    Slice {
+        /// Operand.
+        x: Atom,
+        /// Axis.
+        axis: usize,
+        /// First index.
+        start: usize,
+        /// Number of indices.
+        len: usize,
+    },
+    /// `x` with `before` and `after` zeros (false) added along `axis`.
+    Pad {
+        /// Operand.
+        x: Atom,
+        /// Axis.
+        axis: usize,
+        /// Zeros before.
+        before: usize,
+        /// Zeros after.
+        after: usize,
+    },
+    /// Arrays one after the other along `axis`.
+    Concat {
+        /// Operands, of equal rank.
+        xs: Vec<Atom>,
+        /// Axis.
+        axis: usize,
+    },
+    /// `x: [B.., n, R..]`, `idx: [B.., I..]` int, with `batch` common leading axes: `[B.., I.., R..]`.
+    /// Indices outside `0..n` are clamped (the checker and the interpreter report them).
+    Gather {
+        /// Operand.
+        x: Atom,
+        /// Indices.
+        idx: Atom,
+        /// Number of common leading axes.
+        batch: usize,
+    },
+    /// Adjoint of `Gather`: `updates: [B.., I.., R..]` added up at `idx: [B.., I..]` into zeros of `[B.., len, R..]`.
+    ScatterAdd {
+        /// Indices.
+        idx: Atom,
+        /// What is added.
+        updates: Atom,
+        /// Number of common leading axes.
+        batch: usize,
+        /// Size of the indexed axis.
+        len: usize,
+    },
+    /// `0, 1, .., len - 1`, int.
+    Iota {
+        /// Number of elements.
+        len: usize,
+    },
+    /// Elements in reverse order along `axis`.
+    Reverse {
+        /// Operand.
+        x: Atom,
+        /// Axis.
+        axis: usize,
+    },
+    /// A matrix operation on the last two axes.
+    Linalg(Linalg, Vec<Atom>),
+    /// Runs one of two blocks; outputs are its results. `cond` is a scalar.
+    If {
+        /// Condition.
+        cond: Atom,
+        /// Where true.
+        then: Block<S>,
+        /// Where false.
+        els: Block<S>,
+    },
+    /// Independent iterations (a plate, particles); outputs are the body's results stacked along a new first axis.
+    Map {
+        /// Number of iterations.
+        len: usize,
+        /// The iteration number, an int scalar.
+        index: Var,
+        /// One iteration.
+        body: Block<S>,
+    },
+    /// A sequential loop.
+    Scan(Box<Scan<S>>),
+    /// A call of a deterministic function; outputs are its results.
+    Call {
+        /// The callee.
+        callee: DetId,
+        /// Its arguments.
+        args: Vec<Atom>,
+    },
+    /// The value of its operand, with no gradient. Opaque until derivatives have been taken.
+    Stop(Atom),
+    /// A random operation of the stage.
+    Random(S::Random),
+}
+
+/// One statement: `outs = op`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stmt<S: Stage> {
+    /// Variables it defines.
+    pub outs: Vec<Var>,
+    /// What it computes.
+    pub op: Op<S>,
+    /// The source it comes from.
+    pub span: Span,
+}
+
+/// Statements and results.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Block<S: Stage> {
+    /// In order of execution.
+    pub stmts: Vec<Stmt<S>>,
+    /// What it returns.
+    pub results: Vec<Atom>,
+}
+
+/// A variable's name and type. Names need not be unique; the printer makes them so.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VarInfo {
+    /// Name for people, without `%`.
+    pub name: String,
+    /// Type.
+    pub ty: Ty,
+}
+
+/// A function of one stage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Func<S: Stage> {
+    /// Its name, without `@`.
+    pub name: String,
+    /// Every variable of the function, by id.
+    pub vars: Vec<VarInfo>,
+    /// Parameters.
+    pub params: Vec<Var>,
+    /// Body; its results are the function's.
+    pub body: Block<S>,
+    /// Source of the declaration.
+    pub span: Span,
+}
+
+impl<S: Stage> Func<S> {
+    /// Type of a variable.
+    pub fn ty(&self, v: Var) -> &Ty {
+        &self.vars[v.index()].ty
+    }
+
+    /// Type of an operand.
+    pub fn atom_ty(&self, a: Atom) -> Ty {
+        match a {
+            Atom::Var(v) => self.ty(v).clone(),
+            Atom::Lit(l) => l.ty(),
+        }
+    }
+
+    /// Types of the results.
+    pub fn result_tys(&self) -> Vec<Ty> {
+        self.body.results.iter().map(|a| self.atom_ty(*a)).collect()
+    }
+
+    /// A new variable.
+    pub fn new_var(&mut self, name: impl Into<String>, ty: Ty) -> Var {
+        self.vars.push(VarInfo { name: name.into(), ty });
+        Var(self.vars.len() as u32 - 1)
+    }
+}
+
+impl Lit {
+    /// Its type, a scalar.
+    pub fn ty(self) -> Ty {
+        match self {
+            Lit::Float(_) => Ty::FLOAT,
+            Lit::Int(_) => Ty::INT,
+            Lit::Bool(_) => Ty::BOOL,
+        }
+    }
+}
+
+impl Atom {
+    /// A real literal.
+    pub fn float(v: f64) -> Atom {
+        Atom::Lit(Lit::Float(v))
+    }
+
+    /// An integer literal.
+    pub fn int(v: i64) -> Atom {
+        Atom::Lit(Lit::Int(v))
+    }
+
+    /// A truth value.
+    pub fn bool(v: bool) -> Atom {
+        Atom::Lit(Lit::Bool(v))
+    }
+
+    /// The variable, if it is one.
+    pub fn var(self) -> Option<Var> {
+        match self {
+            Atom::Var(v) => Some(v),
+            Atom::Lit(_) => None,
+        }
+    }
+}
+
+impl From<Var> for Atom {
+    fn from(v: Var) -> Atom {
+        Atom::Var(v)
+    }
+}
+
+impl RandomOp for GenRandom {
+    fn atoms(&self) -> Vec<Atom> {
+        match self {
+            GenRandom::Sample { dist, strategy, addr } => {
+                dist.args.iter().copied().chain(strategy.args().iter().copied()).chain(addr.atoms()).collect()
+            }
+            GenRandom::Call { args, addr, .. } => args.iter().copied().chain(addr.atoms()).collect(),
+            GenRandom::Factor(w) => vec![*w],
+            GenRandom::Report { value, addr } => std::iter::once(*value).chain(addr.atoms()).collect(),
+        }
+    }
+
+    fn map_atoms(&mut self, f: &mut dyn FnMut(Atom) -> Atom) {
+        match self {
+            GenRandom::Sample { dist, strategy, addr } => {
+                each(&mut dist.args, f);
+                strategy.map_atoms(f);
+                addr.map_atoms(f);
+            }
+            GenRandom::Call { args, addr, .. } => {
+                each(args, f);
+                addr.map_atoms(f);
+            }
+            GenRandom::Factor(w) => *w = f(*w),
+            GenRandom::Report { value, addr } => {
+                *value = f(*value);
+                addr.map_atoms(f);
+            }
+        }
+    }
+
+    fn is_pure(&self) -> bool {
+        false
+    }
+}
+
+impl RandomOp for EstRandom {
+    fn atoms(&self) -> Vec<Atom> {
+        match self {
+            EstRandom::Sample { dist, strategy, .. } => dist.args.iter().chain(strategy.args()).copied().collect(),
+            EstRandom::Draw(dist) | EstRandom::Path(dist) => dist.args.clone(),
+            EstRandom::LogDensity { dist, x } | EstRandom::Score { dist, x } => {
+                dist.args.iter().copied().chain(std::iter::once(*x)).collect()
+            }
+            EstRandom::Sim { args, .. } | EstRandom::Call { args, .. } => args.clone(),
+            EstRandom::Density { args, trace, .. } => args.iter().chain(trace).copied().collect(),
+            EstRandom::Continue { x, .. } => vec![*x],
+        }
+    }
+
+    fn map_atoms(&mut self, f: &mut dyn FnMut(Atom) -> Atom) {
+        match self {
+            EstRandom::Sample { dist, strategy, .. } => {
+                each(&mut dist.args, f);
+                strategy.map_atoms(f);
+            }
+            EstRandom::Draw(dist) | EstRandom::Path(dist) => each(&mut dist.args, f),
+            EstRandom::LogDensity { dist, x } | EstRandom::Score { dist, x } => {
+                each(&mut dist.args, f);
+                *x = f(*x);
+            }
+            EstRandom::Sim { args, .. } | EstRandom::Call { args, .. } => each(args, f),
+            EstRandom::Density { args, trace, .. } => {
+                each(args, f);
+                each(trace, f);
+            }
+            EstRandom::Continue { x, .. } => *x = f(*x),
+        }
+    }
+
+    fn is_pure(&self) -> bool {
+        !matches!(self, EstRandom::Continue { .. })
+    }
+}
+
+impl RandomOp for DetRandom {
+    fn atoms(&self) -> Vec<Atom> {
+        self.args.iter().copied().chain(self.lanes.iter().chain(&self.times).map(|(a, _)| *a)).collect()
+    }
+
+    fn map_atoms(&mut self, f: &mut dyn FnMut(Atom) -> Atom) {
+        each(&mut self.args, f);
+        for (a, _) in self.lanes.iter_mut().chain(&mut self.times) {
+            *a = f(*a);
+        }
+    }
+
+    fn is_pure(&self) -> bool {
+        true
+    }
+}
+
+impl StrategyUse {
+    /// The strategy's own arguments.
+    pub fn args(&self) -> &[Atom] {
+        match self {
+            StrategyUse::Auto => &[],
+            StrategyUse::Named { args, .. } => args,
+        }
+    }
+
+    fn map_atoms(&mut self, f: &mut dyn FnMut(Atom) -> Atom) {
+        if let StrategyUse::Named { args, .. } = self {
+            each(args, f);
+        }
+    }
+}
+
+impl Address {
+    fn atoms(&self) -> impl Iterator<Item = Atom> + '_ {
+        self.indices.iter().map(|v| Atom::Var(*v))
+    }
+
+    /// Index variables may only be renamed, never replaced by literals.
+    fn map_atoms(&mut self, f: &mut dyn FnMut(Atom) -> Atom) {
+        for v in &mut self.indices {
+            if let Atom::Var(new) = f(Atom::Var(*v)) {
+                *v = new;
+            }
+        }
+    }
+}
+
+fn each(atoms: &mut [Atom], f: &mut dyn FnMut(Atom) -> Atom) {
+    for a in atoms {
+        *a = f(*a);
+    }
+}
+
+impl RngKind {
+    /// Every kind.
+    pub const ALL: [RngKind; 6] =
+        [RngKind::Uniform, RngKind::Normal, RngKind::Gamma, RngKind::Poisson, RngKind::Binomial, RngKind::Categorical];
+
+    /// Name in the text format.
+    pub fn name(self) -> &'static str {
+        match self {
+            RngKind::Uniform => "uniform",
+            RngKind::Normal => "normal",
+            RngKind::Gamma => "gamma",
+            RngKind::Poisson => "poisson",
+            RngKind::Binomial => "binomial",
+            RngKind::Categorical => "categorical",
+        }
+    }
+
+    /// Element type of the draw.
+    pub fn dtype(self) -> crate::DType {
+        match self {
+            RngKind::Uniform | RngKind::Normal | RngKind::Gamma => crate::DType::Float,
+            RngKind::Poisson | RngKind::Binomial | RngKind::Categorical => crate::DType::Int,
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Rows.
+
+use super::PrimDef;
+
+pub(super) const ROWS: &[PrimDef] = &[];
