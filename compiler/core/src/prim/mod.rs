@@ -4,11 +4,14 @@
 //! interpreter, code generation, documentation pages and generated tests read it.
 
 mod arith;
+mod builtins;
 mod logic;
 mod special;
 #[cfg(test)]
 mod tests;
 mod transcendental;
+
+pub use builtins::{BUILTINS, BuiltinDef, Topic, builtin};
 
 use crate::{Atom, Builder, DType, Det};
 use ppl_abi::Kernel;
