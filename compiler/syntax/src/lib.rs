@@ -4,3 +4,10 @@
 //! types and does no IO.
 
 pub mod ast;
+mod build;
+mod token;
+
+#[allow(clippy::all, clippy::unwrap_used, unreachable_pub, missing_docs, unused, dead_code, reason = "generated code")]
+mod grammar {
+    include!(concat!(env!("OUT_DIR"), "/grammar.rs"));
+}
