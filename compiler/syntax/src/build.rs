@@ -188,7 +188,7 @@ pub(crate) fn address(cx: &mut Cx<'_>, e: &Expr) -> Option<Address> {
     let mut path = Vec::new();
     let base = walk(e, &mut path);
     if base.is_none() {
-        let d = Diagnostic::error(Code("E0008"), "this is not the address of a choice")
+        let d = Diagnostic::error(Code("E0018"), "this is not the address of a choice")
             .label(e.span, "an address is a name, with indices or fields after it: `z`, `theta[j]`, `s.x`");
         let d = match e.kind {
             ExprKind::Tuple(_) => d.help("draw each choice by itself, or name a tuple with `let (a, b) = ..`"),

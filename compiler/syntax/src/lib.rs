@@ -5,7 +5,14 @@
 
 pub mod ast;
 mod build;
+mod layout;
+mod lex;
+mod mistakes;
+mod parse;
 mod token;
+
+pub use layout::{MAX_BRACKETS, MAX_DEPTH};
+pub use parse::{Parse, Repl, is_incomplete, parse, parse_expr, parse_repl};
 
 #[allow(clippy::all, clippy::unwrap_used, unreachable_pub, missing_docs, unused, dead_code, reason = "generated code")]
 mod grammar {
