@@ -44,6 +44,7 @@ pub(crate) fn lex<'s>(file: FileId, text: &'s str) -> Lexing<'s> {
         },
         pending: None,
         newlines: 1,
+        line_start: 0,
     };
     lx.run();
     lx.flush_doc();
@@ -60,6 +61,8 @@ struct Lexer<'s> {
     pending: Option<(Span, String)>,
     /// Line ends since the last token or comment.
     newlines: usize,
+    /// Where the current line starts.
+    line_start: usize,
 }
 
 impl<'s> Lexer<'s> {
@@ -70,6 +73,7 @@ impl<'s> Lexer<'s> {
             match result {
                 Ok(Token::Newline) => {
                     self.newlines += 1;
+                    self.line_start = span.end;
                     if self.newlines == 2 {
                         self.flush_doc();
                     }
@@ -122,15 +126,13 @@ impl<'s> Lexer<'s> {
         if let Some(doc) = self.pending.take() {
             self.out.docs.insert(start, doc);
         }
-        let before = self.text.get(..start).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
         let newline_before = self.newlines > 0;
         let space_after = self.text.as_bytes().get(end).is_none_or(u8::is_ascii_whitespace);
         self.newlines = 0;
         let tok = Tok {
             lexed: Lexed { token, start, end },
             newline_before,
-            first_column: line_start == start,
+            first_column: self.line_start == start,
             space_after,
         };
         if matches!(slice, "elif" | "elseif") && self.out.tokens.last().is_some_and(|t| t.lexed.token == Token::RBrace) {
@@ -187,6 +189,9 @@ impl<'s> Lexer<'s> {
             let end = start + c.len_utf8();
             if !(c.is_whitespace() || c == '\u{feff}') || c == '\u{a0}' {
                 self.out.diagnostics.push(bad_character(Span::new(self.file, start, end), c));
+                if let Some(token) = meant_token(c) {
+                    self.token(token, start, end);
+                }
             }
             return end;
         }
@@ -278,6 +283,23 @@ fn bad_character(span: Span, c: char) -> Diagnostic {
     }
 }
 
+/// The token that goes on in place of a foreign operator.
+fn meant_token(c: char) -> Option<Token<'static>> {
+    Some(match c {
+        '×' | '·' | '⋅' | '∗' | '@' => Token::Star,
+        '÷' => Token::Slash,
+        '−' | '–' | '—' => Token::Minus,
+        '≤' => Token::LessEq,
+        '≥' => Token::GreaterEq,
+        '≠' => Token::NotEq,
+        '∼' | '←' => Token::Tilde,
+        '&' => Token::And,
+        '|' => Token::Or,
+        '…' => Token::DotDot,
+        _ => return None,
+    })
+}
+
 /// A Greek letter's name.
 fn spell(c: char) -> &'static str {
     match c {
@@ -326,7 +348,8 @@ fn resolve_words(tokens: &mut [Tok<'_>]) {
         let clause = matches!(word, Token::Maximize | Token::Minimize | Token::With | Token::Using);
         let after = previous.is_some_and(|p| p.ends_operand() || (p == Token::Fit && clause));
         let before = next.is_some_and(|n| n.lexed.token.begins_plain_operand() || n.lexed.token == Token::LBrace);
-        if !after || (line_start && !before) {
+        let same_line = next.is_some_and(|n| !n.newline_before);
+        if !after || (line_start && !(before && same_line)) {
             continue;
         }
         let brace = |k: usize| tokens.get(k).is_some_and(|t| t.lexed.token == Token::LBrace);

@@ -9,10 +9,12 @@ mod layout;
 mod lex;
 mod mistakes;
 mod parse;
+mod printer;
 mod token;
 
 pub use layout::{MAX_BRACKETS, MAX_DEPTH};
 pub use parse::{Parse, Repl, is_incomplete, parse, parse_expr, parse_repl};
+pub use printer::{format, print_expr, print_file, print_item, print_stmt, print_type};
 
 #[allow(clippy::all, clippy::unwrap_used, unreachable_pub, missing_docs, unused, dead_code, reason = "generated code")]
 mod grammar {

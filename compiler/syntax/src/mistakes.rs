@@ -149,7 +149,7 @@ impl<'s> Mistake<'_, 's> {
                     .help("write `==`")
                     .edit(span, "=="),
             ),
-            Token::Tilde if self.first() == Some(Token::Let) => Some(
+            Token::Tilde if self.first() == Some(Token::Let) && self.scope.bracket.is_none() => Some(
                 Diagnostic::error(Code("E0005"), "`let` names a value and can't draw a choice")
                     .label(span, "draws a choice")
                     .label(self.span(self.scope.start), "names a value")

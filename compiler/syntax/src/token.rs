@@ -182,7 +182,6 @@ impl Token<'_> {
                 | Token::RBrace
                 | Token::Underscore
                 | Token::Question
-                | Token::Gen
                 | Token::Error
         )
     }

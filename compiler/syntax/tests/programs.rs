@@ -40,3 +40,40 @@ fn programs_of_the_language_parse() {
     }
     assert!(failures.is_empty(), "{failures}");
 }
+
+/// The tree without places and comments, as text.
+fn shape(file: &ppl_syntax::ast::File) -> String {
+    let mut file = file.clone();
+    file.comments.clear();
+    let text = format!("{file:?}");
+    let mut out = String::new();
+    let mut rest = text.as_str();
+    while let Some(i) = rest.find("Span {") {
+        out.push_str(&rest[..i]);
+        let end = rest[i..].find('}').unwrap();
+        rest = &rest[i + end + 1..];
+    }
+    out + rest
+}
+
+#[test]
+fn printing_and_parsing_keeps_the_tree() {
+    for (path, text) in programs() {
+        let first = parse(FileId(0), &text);
+        for printed in [ppl_syntax::print_file(&first.ast), ppl_syntax::format(FileId(0), &text).unwrap()] {
+            let second = parse(FileId(0), &printed);
+            assert!(second.diagnostics.is_empty(), "{}\n{printed}\n{}", path.display(), show(&printed, &second.diagnostics));
+            assert_eq!(shape(&first.ast), shape(&second.ast), "{}\n{printed}", path.display());
+        }
+    }
+}
+
+#[test]
+fn formatting_is_idempotent_and_keeps_comments() {
+    for (path, text) in programs() {
+        let once = ppl_syntax::format(FileId(0), &text).unwrap();
+        assert_eq!(ppl_syntax::format(FileId(0), &once).unwrap(), once, "{}", path.display());
+        let texts = |s: &str| parse(FileId(0), s).ast.comments.into_iter().map(|c| c.text).collect::<Vec<_>>();
+        assert_eq!(texts(&text), texts(&once), "{}", path.display());
+    }
+}
