@@ -50,3 +50,8 @@ const OPS: &[&str] = &[
     "stop",
     "transpose",
 ];
+
+#[cfg(test)]
+mod generate;
+#[cfg(test)]
+mod tests;
