@@ -8,6 +8,10 @@ use crate::{
 };
 use ppl_diag::{Code, Diagnostic, Span};
 use std::collections::HashMap;
+use std::fmt;
+
+#[cfg(test)]
+mod tests;
 
 /// A broken rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +26,12 @@ impl Fault {
     /// As a diagnostic (`E0902`).
     pub fn diagnostic(&self) -> Diagnostic {
         Diagnostic::error(Code("E0902"), self.text.clone()).label(self.span, "")
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
