@@ -1,1 +1,21 @@
-//! ppl-stdlib
+//! The standard library: source files in the language, embedded.
+//!
+//! **Invariant:** no code; nothing here is special to the compiler but the file names.
+
+/// A file of the standard library: its name as shown in messages, and its text.
+#[derive(Clone, Copy, Debug)]
+pub struct LibraryFile {
+    /// `std/objectives.ppl`.
+    pub name: &'static str,
+    /// The source.
+    pub text: &'static str,
+}
+
+/// Files in scope in every program.
+pub const PRELUDE: &[LibraryFile] = &[
+    LibraryFile { name: "std/math.ppl", text: include_str!("../std/math.ppl") },
+    LibraryFile { name: "std/distributions.ppl", text: include_str!("../std/distributions.ppl") },
+    LibraryFile { name: "std/strategies.ppl", text: include_str!("../std/strategies.ppl") },
+    LibraryFile { name: "std/objectives.ppl", text: include_str!("../std/objectives.ppl") },
+    LibraryFile { name: "std/guides.ppl", text: include_str!("../std/guides.ppl") },
+];

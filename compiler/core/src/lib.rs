@@ -24,7 +24,7 @@ pub use ir::{
     RngKind, Scan, Stage, Stmt, StrategyUse, VarInfo,
 };
 pub use module::{Choice, Module, ReportInfo};
-pub use prim::{Domain, Elem, Lower, PRIMS, ParamSig, Prim, PrimDef, Sig, Vjp};
+pub use prim::{BUILTINS, BuiltinDef, Domain, Elem, Lower, PRIMS, ParamSig, Prim, PrimDef, Sig, Topic, Vjp, VjpRule, builtin};
 pub use support::Support;
 pub use ty::{DType, Ty};
 pub use visit::{free_vars, map_atoms, op_atoms, op_blocks, op_blocks_mut, substitute_block};
