@@ -25,15 +25,8 @@ pub(super) struct Lanes<'a> {
 pub(super) fn run(b: &mut Builder<Det>, len: usize, index: Var, body: &Block<Det>) -> Vec<Atom> {
     let varying = spread::varying(index, body);
     let iota = b.iota(len);
-    let mut lanes = Lanes {
-        b,
-        len,
-        index,
-        varying,
-        env: HashMap::from([(index, iota)]),
-        offset: HashMap::from([(index, 0)]),
-        mask: None,
-    };
+    let mut lanes =
+        Lanes { b, len, index, varying, env: HashMap::from([(index, iota)]), offset: HashMap::from([(index, 0)]), mask: None };
     lanes.stmts(&body.stmts);
     body.results.iter().map(|r| lanes.stacked(*r)).collect()
 }

@@ -1,6 +1,7 @@
 //! A small evaluator of `Det` over `f64`: every map runs its iterations one after the other.
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
+pub mod generate;
 pub mod prims;
 mod structure;
 
@@ -211,7 +212,8 @@ fn mix(mut z: u64) -> u64 {
 }
 
 pub fn uniform(a: u64, b: u64, c: u64) -> f64 {
-    let h = mix(mix(mix(a.wrapping_add(0x9e37_79b9_7f4a_7c15)).wrapping_add(b)).wrapping_add(c.wrapping_mul(0x1234_5678_9abc_def1)));
+    let h =
+        mix(mix(mix(a.wrapping_add(0x9e37_79b9_7f4a_7c15)).wrapping_add(b)).wrapping_add(c.wrapping_mul(0x1234_5678_9abc_def1)));
     ((h >> 11) as f64 + 0.5) / (1u64 << 53) as f64
 }
 

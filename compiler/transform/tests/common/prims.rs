@@ -44,7 +44,13 @@ pub fn eval(p: Prim, x: &[f64], float: bool) -> f64 {
     match p {
         Prim::Neg => -x[0],
         Prim::Abs => x[0].abs(),
-        Prim::Sign => if x[0] == 0.0 { 0.0 } else { x[0].signum() },
+        Prim::Sign => {
+            if x[0] == 0.0 {
+                0.0
+            } else {
+                x[0].signum()
+            }
+        }
         Prim::Add => x[0] + x[1],
         Prim::Sub => x[0] - x[1],
         Prim::Mul => x[0] * x[1],
@@ -55,7 +61,13 @@ pub fn eval(p: Prim, x: &[f64], float: bool) -> f64 {
         Prim::Recip => 1.0 / x[0],
         Prim::Min => x[0].min(x[1]),
         Prim::Max => x[0].max(x[1]),
-        Prim::Rem => if float { x[0] % x[1] } else { x[0].rem_euclid(x[1]) },
+        Prim::Rem => {
+            if float {
+                x[0] % x[1]
+            } else {
+                x[0].rem_euclid(x[1])
+            }
+        }
         Prim::Floor => x[0].floor(),
         Prim::Ceil => x[0].ceil(),
         Prim::Round => x[0].round_ties_even(),
@@ -96,8 +108,20 @@ pub fn eval(p: Prim, x: &[f64], float: bool) -> f64 {
         Prim::GammaP => gamma_p(x[0], x[1]),
         Prim::GammaQ => gamma::gamma_ur(x[0], x[1]),
         Prim::BetaInc => beta::beta_reg(x[0], x[1], x[2]),
-        Prim::XLogY => if x[0] == 0.0 { 0.0 } else { x[0] * x[1].ln() },
-        Prim::XLog1pY => if x[0] == 0.0 { 0.0 } else { x[0] * x[1].ln_1p() },
+        Prim::XLogY => {
+            if x[0] == 0.0 {
+                0.0
+            } else {
+                x[0] * x[1].ln()
+            }
+        }
+        Prim::XLog1pY => {
+            if x[0] == 0.0 {
+                0.0
+            } else {
+                x[0] * x[1].ln_1p()
+            }
+        }
         Prim::GammaDrawGrad => gamma_draw_grad(x[0], x[1]),
         Prim::Lt => t(x[0] < x[1]),
         Prim::Le => t(x[0] <= x[1]),
@@ -108,7 +132,13 @@ pub fn eval(p: Prim, x: &[f64], float: bool) -> f64 {
         Prim::And => t(x[0] != 0.0 && x[1] != 0.0),
         Prim::Or => t(x[0] != 0.0 || x[1] != 0.0),
         Prim::Not => t(x[0] == 0.0),
-        Prim::Select => if x[0] != 0.0 { x[1] } else { x[2] },
+        Prim::Select => {
+            if x[0] != 0.0 {
+                x[1]
+            } else {
+                x[2]
+            }
+        }
         Prim::Guard => x[1],
         Prim::IsFinite => t(x[0].is_finite()),
         Prim::IsNan => t(x[0].is_nan()),

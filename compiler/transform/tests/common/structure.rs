@@ -49,7 +49,11 @@ pub fn eval(op: &Op<Det>, v: &[Value]) -> Value {
             build(shape, |i| {
                 let mut best = 0;
                 let value = |k: usize| get(&v[0], &[&i[..*axis], &[k], &i[*axis..]].concat());
-                (1..n).for_each(|k| if value(k) > value(best) { best = k });
+                (1..n).for_each(|k| {
+                    if value(k) > value(best) {
+                        best = k
+                    }
+                });
                 best as f64
             })
         }
