@@ -177,8 +177,19 @@ impl Lanes<'_> {
                 if r.kind != RngKind::Categorical {
                     return self.unguarded(*a, &r.shape);
                 }
-                let categories = self.lane_ty(*a).shape.last().copied().unwrap_or(0);
+                // Probabilities that all draws share stay one row.
+                let t = self.lane_ty(*a);
+                if t.rank() == 1 && !self.varies(*a) {
+                    return self.value(*a);
+                }
+                let categories = t.shape.last().copied().unwrap_or(0);
                 let shape = [&r.shape[..], &[categories]].concat();
+                if t.rank() < shape.len() {
+                    // One row of probabilities a lane.
+                    let full = self.lifted(&shape);
+                    let row = self.value(*a);
+                    return self.b.broadcast(row, &full, &[0, shape.len()]);
+                }
                 self.unguarded(*a, &shape)
             })
             .collect();

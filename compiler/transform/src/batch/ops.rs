@@ -134,9 +134,11 @@ impl Lanes<'_> {
         let (tx, ti) = (self.lane_ty(x), self.lane_ty(idx));
         let (vx, vi) = (self.value(x), self.value(idx));
         if self.varies(x) {
-            if let Atom::Lit(Lit::Int(i)) = idx {
+            if let Atom::Lit(Lit::Int(i)) = idx
+                && tx.shape[0] > 0
+            {
                 // A constant index cuts one element out of every lane.
-                let last = tx.shape[0].saturating_sub(1);
+                let last = tx.shape[0] - 1;
                 let i = usize::try_from(i).unwrap_or(0).min(last);
                 let cut = self.b.slice(vx, 1, i, 1);
                 let shape = self.lifted(&tx.shape[1..]);

@@ -318,7 +318,7 @@ impl Generator {
             }
             _ => {
                 let x = self.pick(|t| t.dtype == DType::Float && t.shape.first() == Some(&3));
-                let x = if self.b.ty(x).shape == [&shape[..], &[3]].concat() {
+                let x = if self.b.ty(x).shape == [3] || self.b.ty(x).shape == [&shape[..], &[3]].concat() {
                     x
                 } else {
                     let s = self.b.sum_all(x);
