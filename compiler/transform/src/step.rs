@@ -207,9 +207,8 @@ impl Pieces {
             taken.push(i);
             Ok(v)
         };
-        let result = |i: usize| {
-            func.body.results.get(i).copied().ok_or_else(|| StepError(format!("`{}` has no result {i}", func.name)))
-        };
+        let result =
+            |i: usize| func.body.results.get(i).copied().ok_or_else(|| StepError(format!("`{}` has no result {i}", func.name)));
         let same = |v: Var, a: Atom, what: &str| {
             let (tv, ta) = (func.ty(v), func.atom_ty(a));
             let name = &func.vars[v.index()].name;

@@ -4,9 +4,7 @@ mod common;
 
 use common::{Value, assert_close, run};
 use ppl_core::{Atom, Builder, Det, Func, Prim, Ty};
-use ppl_transform::step::{
-    Carried, Direction, Learned, Optimizer, OptimizerKind, Role, Schedule, Shape, StepSpec, step,
-};
+use ppl_transform::step::{Carried, Direction, Learned, Optimizer, OptimizerKind, Role, Schedule, Shape, StepSpec, step};
 use ppl_transform::vjp::vjp;
 
 /// `sum((x - 0.5)^2) + (y - data)^2`, its next running value, and its gradients.
@@ -98,10 +96,7 @@ fn steps_follow_the_formulas() {
             for schedule in schedules() {
                 let total = 30;
                 let spec = StepSpec {
-                    learned: vec![
-                        Learned { param: 3, gradient: 3, direction },
-                        Learned { param: 1, gradient: 2, direction },
-                    ],
+                    learned: vec![Learned { param: 3, gradient: 3, direction }, Learned { param: 1, gradient: 2, direction }],
                     carried: vec![Carried { param: 2, next: 1 }],
                     objective: 0,
                     outputs: vec![2],

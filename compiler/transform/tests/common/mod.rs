@@ -5,7 +5,7 @@ pub mod generate;
 pub mod prims;
 mod structure;
 
-use ppl_core::{Atom, Block, DType, Det, DetRandom, Func, Lit, Op, RngKind, Var};
+use ppl_core::{Atom, Block, Det, DetRandom, Func, Lit, Op, RngKind, Var};
 use std::collections::HashMap;
 
 /// An array; integers and truth values are stored as reals.
@@ -135,11 +135,10 @@ impl Eval<'_> {
                     assert!(v.shape.is_empty() || v.shape == shape, "operand {a:?} of {} in {}", p.name(), self.f.name);
                 }
                 let n = shape.iter().product();
-                let float = args.iter().all(|a| self.f.atom_ty(*a).dtype == DType::Float);
                 let data = (0..n)
                     .map(|e| {
                         let x: Vec<f64> = values.iter().map(|v| v.data[if v.shape.is_empty() { 0 } else { e }]).collect();
-                        prims::eval(*p, &x, float)
+                        prims::eval(*p, &x)
                     })
                     .collect();
                 vec![Value { shape, data }]

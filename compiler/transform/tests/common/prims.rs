@@ -37,8 +37,8 @@ fn gamma_draw_grad(a: f64, x: f64) -> f64 {
     -da / density
 }
 
-/// The primitive's value; `float` says whether all operands are real.
-pub fn eval(p: Prim, x: &[f64], float: bool) -> f64 {
+/// The primitive's value.
+pub fn eval(p: Prim, x: &[f64]) -> f64 {
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
     match p {
@@ -61,13 +61,7 @@ pub fn eval(p: Prim, x: &[f64], float: bool) -> f64 {
         Prim::Recip => 1.0 / x[0],
         Prim::Min => x[0].min(x[1]),
         Prim::Max => x[0].max(x[1]),
-        Prim::Rem => {
-            if float {
-                x[0] % x[1]
-            } else {
-                x[0].rem_euclid(x[1])
-            }
-        }
+        Prim::Rem => x[0] - x[1] * (x[0] / x[1]).floor(),
         Prim::Floor => x[0].floor(),
         Prim::Ceil => x[0].ceil(),
         Prim::Round => x[0].round_ties_even(),
