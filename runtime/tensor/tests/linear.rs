@@ -199,9 +199,9 @@ fn row_kernels<T: Float>() {
                 assert!((log_soft[r * cols + c] - (at(r, c) - total.ln())).abs() <= tol * 10.0);
             }
         }
-        for c in 0..cols {
+        for (c, got) in by_col.iter().enumerate() {
             let want: f64 = (0..rows).map(|r| at(r, c)).sum();
-            assert!((by_col[c] - want).abs() <= tol * 10.0);
+            assert!((got - want).abs() <= tol * 10.0);
         }
         if cols > 0 {
             let (mut forward, mut backward) = (x.clone(), x.clone());

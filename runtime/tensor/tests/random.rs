@@ -5,7 +5,7 @@
 use ppl_abi::{Kernel, Precision};
 use ppl_tensor::{Float, Isa, Key, address_for, kernels};
 
-const N: usize = 200_000;
+const N: usize = 60_000;
 
 fn key(site: u64) -> Key {
     Key { seed: 20_240_229, site, step: 3, time: 1 }
