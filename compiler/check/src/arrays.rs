@@ -189,7 +189,8 @@ impl<S: ElabStage> FnElab<'_, S> {
     fn check_index(&mut self, a: &Arr, index: &Arr, span: Span) -> Option<()> {
         if index.dtype != DType::Int {
             self.report(
-                Diagnostic::error(codes::WRONG_TYPE, "an index must be an int").label(span, format!("has type `{}`", index.show())),
+                Diagnostic::error(codes::WRONG_TYPE, "an index must be an int")
+                    .label(span, format!("has type `{}`", index.show())),
             );
             return None;
         }
@@ -277,5 +278,7 @@ fn fold_name(prim: Prim, args: &[Arr]) -> Option<Rc<str>> {
         _ => return None,
     };
     let part = |a: &Arr| a.size_name.as_deref().map(str::to_string).or_else(|| a.const_int().map(|i| i.to_string()));
-    args.iter().any(|a| a.size_name.is_some()).then(|| Some(format!("{} {symbol} {}", part(args.first()?)?, part(args.get(1)?)?).into()))?
+    args.iter()
+        .any(|a| a.size_name.is_some())
+        .then(|| Some(format!("{} {symbol} {}", part(args.first()?)?, part(args.get(1)?)?).into()))?
 }

@@ -33,7 +33,14 @@ impl<S: ElabStage> FnElab<'_, S> {
                 && v.shape() != latent.ty.shape
             {
                 let name = latent.addr;
-                self.wrong_shape(&format!("the latent choice `{name}`"), latent.ty.dtype, &Arr::from_ty(v.atom, &latent.ty).dims, &v, c.dist.span, latent.span);
+                self.wrong_shape(
+                    &format!("the latent choice `{name}`"),
+                    latent.ty.dtype,
+                    &Arr::from_ty(v.atom, &latent.ty).dims,
+                    &v,
+                    c.dist.span,
+                    latent.span,
+                );
             }
             return;
         }
@@ -70,6 +77,11 @@ impl<S: ElabStage> FnElab<'_, S> {
                     .help("a value that is computed is bound with `let x = ..`"),
             ),
         };
+        if let Value::Array(a) = &value {
+            let outer = indices.iter().filter_map(|v| self.loops.iter().find(|l| l.index == *v)).map(|l| l.len.clone());
+            let dims: Vec<Dim> = outer.chain(a.dims.iter().cloned()).collect();
+            self.choice_dims.push((base.clone(), dims));
+        }
         let value = if self.loops.is_empty() {
             value
         } else {
@@ -108,20 +120,30 @@ impl<S: ElabStage> FnElab<'_, S> {
                             Some(v) if !out.contains(&v) => out.push(v),
                             Some(_) => {
                                 self.report(
-                                    Diagnostic::error(codes::ADDRESS_COLLISION, "the same loop variable twice in an address").label(s.span, "again here"),
+                                    Diagnostic::error(codes::ADDRESS_COLLISION, "the same loop variable twice in an address")
+                                        .label(s.span, "again here"),
                                 );
                                 return None;
                             }
                             None if self.loops.iter().any(|l| l.start != 0) => {
-                                self.not_yet("a choice in a loop that does not start at 0", s.span, "loop over `0..N` and use `if t < 5 { .. }` or an offset inside");
+                                self.not_yet(
+                                    "a choice in a loop that does not start at 0",
+                                    s.span,
+                                    "loop over `0..N` and use `if t < 5 { .. }` or an offset inside",
+                                );
                                 return None;
                             }
                             None => {
                                 self.report(
-                                    Diagnostic::error(codes::ADDRESS_COLLISION, format!("the index of `{}` must be the variable of an enclosing loop", a.base))
-                                        .label(s.span, "not a loop variable")
-                                        .note("then every iteration has an address of its own, which is known before the program runs")
-                                        .help(format!("name single choices differently: `{}_first ~ ..`", a.base)),
+                                    Diagnostic::error(
+                                        codes::ADDRESS_COLLISION,
+                                        format!("the index of `{}` must be the variable of an enclosing loop", a.base),
+                                    )
+                                    .label(s.span, "not a loop variable")
+                                    .note(
+                                        "then every iteration has an address of its own, which is known before the program runs",
+                                    )
+                                    .help(format!("name single choices differently: `{}_first ~ ..`", a.base)),
                                 );
                                 return None;
                             }
@@ -151,11 +173,14 @@ impl<S: ElabStage> FnElab<'_, S> {
             let all: Vec<String> = self.loops.iter().map(|l| self.b.func.vars[l.index.index()].name.clone()).collect();
             let loop_span = l.span;
             self.report(
-                Diagnostic::error(codes::ADDRESS_COLLISION, format!("`{name}` is drawn in every round of a loop, at one address"))
-                    .label(a.span, format!("no index `{var}`"))
-                    .label(loop_span, "the loop")
-                    .help(format!("write `{name}[{}] ~ ..`", all.join(", ")))
-                    .edit(a.span, format!("{name}[{}]", all.join(", "))),
+                Diagnostic::error(
+                    codes::ADDRESS_COLLISION,
+                    format!("`{name}` is drawn in every round of a loop, at one address"),
+                )
+                .label(a.span, format!("no index `{var}`"))
+                .label(loop_span, "the loop")
+                .help(format!("write `{name}[{}] ~ ..`", all.join(", ")))
+                .edit(a.span, format!("{name}[{}]", all.join(", "))),
             );
             return false;
         }
@@ -164,10 +189,12 @@ impl<S: ElabStage> FnElab<'_, S> {
 
     /// Emits samples of `d`: one, or one for each independent element.
     fn sample(&mut self, d: &DistVal, name: &str, indices: &[Var], by: Option<NamedStrategy>, span: Span) -> Option<Arr> {
-        let by = self.s.overrides.iter().find(|o| o.matches(name)).map(|o| o.strategy.clone()).map_or_else(
-            || by.or_else(|| self.strategies.get(name).or_else(|| self.strategies.get("_")).cloned()),
-            |e| self.named_strategy(&e),
-        );
+        // The command line wins over the program, the program over `by { }` around it.
+        let chosen = self.s.overrides.iter().find(|o| o.matches(name)).map(|o| o.strategy.clone());
+        let by = match chosen {
+            Some(e) => self.named_strategy(&e),
+            None => by.or_else(|| self.strategies.get(name).or_else(|| self.strategies.get("_")).cloned()),
+        };
         let strategy = match by {
             None => StrategyUse::Auto,
             Some(n) => {
@@ -180,7 +207,16 @@ impl<S: ElabStage> FnElab<'_, S> {
     }
 
     #[expect(clippy::too_many_arguments, reason = "one recursive worker")]
-    fn sample_elements(&mut self, d: &DistVal, batch: &[Dim], args: &[Arr], name: &str, indices: &mut Vec<Var>, strategy: &StrategyUse, span: Span) -> Option<Arr> {
+    fn sample_elements(
+        &mut self,
+        d: &DistVal,
+        batch: &[Dim],
+        args: &[Arr],
+        name: &str,
+        indices: &mut Vec<Var>,
+        strategy: &StrategyUse,
+        span: Span,
+    ) -> Option<Arr> {
         let Some((len, rest)) = batch.split_first() else {
             let dist = DistUse { dist: d.dist, args: args.iter().map(|a| a.atom).collect() };
             let inst = self.s.module.dist(d.dist);
@@ -195,7 +231,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         let outer_rank = batch.len();
         let event_ranks: Vec<usize> = self.s.module.dist(d.dist).params.iter().map(|(_, t)| t.rank()).collect();
         let index = self.b.index_var("e");
-        self.loops.push(LoopCtx { index, len: len.clone(), scan: false, start: 0, shared: false, span });
+        self.loops.push(LoopCtx { index, len: len.clone(), scan: false, start: 0, span });
         indices.push(index);
         self.b.begin();
         let inner: Vec<Arr> = args
@@ -279,7 +315,8 @@ impl<S: ElabStage> FnElab<'_, S> {
             Value::Dist(d) => self.draw(&d, span, false),
             Value::Error => Value::Error,
             v => self.fail(
-                Diagnostic::error(codes::WRONG_TYPE, "`draw` needs a distribution").label(e.span, format!("this is {}", v.describe())),
+                Diagnostic::error(codes::WRONG_TYPE, "`draw` needs a distribution")
+                    .label(e.span, format!("this is {}", v.describe())),
             ),
         }
     }
@@ -313,7 +350,10 @@ impl<S: ElabStage> FnElab<'_, S> {
                     me.inline_sample(&callee, &atoms).map(|a| Arr::from_ty(a, &event))
                 }
                 None => {
-                    me.report(Diagnostic::error(codes::STRATEGY_NOT_FOR_DIST, format!("`{name}` can't be drawn from")).label(span, "it has no `sample`"));
+                    me.report(
+                        Diagnostic::error(codes::STRATEGY_NOT_FOR_DIST, format!("`{name}` can't be drawn from"))
+                            .label(span, "it has no `sample`"),
+                    );
                     None
                 }
             }
@@ -322,7 +362,13 @@ impl<S: ElabStage> FnElab<'_, S> {
     }
 
     /// Runs `f` for each independent element of a distribution's parameters and stacks the results.
-    pub(crate) fn over_batch(&mut self, d: &DistVal, batch: &[Dim], args: &[Arr], f: &mut dyn FnMut(&mut Self, &[Arr]) -> Option<Arr>) -> Option<Arr> {
+    pub(crate) fn over_batch(
+        &mut self,
+        d: &DistVal,
+        batch: &[Dim],
+        args: &[Arr],
+        f: &mut dyn FnMut(&mut Self, &[Arr]) -> Option<Arr>,
+    ) -> Option<Arr> {
         let Some((len, rest)) = batch.split_first() else {
             return f(self, args);
         };

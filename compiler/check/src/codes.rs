@@ -27,7 +27,6 @@ pub(crate) const WRONG_SUPPORT: Code = Code("E0303");
 pub(crate) const WRONG_CHOICE_TYPE: Code = Code("E0304");
 pub(crate) const UNKNOWN_GIVEN: Code = Code("E0305");
 pub(crate) const NO_BIJECTOR: Code = Code("E0306");
-pub(crate) const OUTSIDE_CONSTRAINT: Code = Code("E0307");
 pub(crate) const CONDITION_DIFFERS: Code = Code("E0308");
 
 pub(crate) const STRATEGY_NOT_FOR_DIST: Code = Code("E0412");

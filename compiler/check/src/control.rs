@@ -170,7 +170,11 @@ impl<S: ElabStage> FnElab<'_, S> {
                 None => Dim::from(0),
             };
             let Some(end) = end else {
-                self.report(Diagnostic::error(codes::SIZE_NOT_KNOWN, "a loop needs an end").label(e.span, "open range").help("write `0..N`"));
+                self.report(
+                    Diagnostic::error(codes::SIZE_NOT_KNOWN, "a loop needs an end")
+                        .label(e.span, "open range")
+                        .help("write `0..N`"),
+                );
                 return None;
             };
             let hi = self.size(end)?;
@@ -281,9 +285,8 @@ impl<S: ElabStage> FnElab<'_, S> {
             _ => "i".into(),
         };
         let index = self.b.index_var(&name);
-        let in_support = matches!(iter, Iter::Support(_));
         let start = if let Iter::Range { start, .. } = &iter { *start } else { 0 };
-        self.loops.push(LoopCtx { index, len: len.clone(), scan: false, start, shared: in_support, span: f.span });
+        self.loops.push(LoopCtx { index, len: len.clone(), scan: false, start, span: f.span });
         self.b.begin();
         self.push_scope();
         let v = self.iteration(&iter, Atom::Var(index), &len);
@@ -336,7 +339,14 @@ impl<S: ElabStage> FnElab<'_, S> {
     }
 
     /// Binds choices after the loop over `index` has closed.
-    fn rebind(&mut self, kept: Vec<(String, Partial)>, layouts: Vec<Layout>, atoms: &mut impl Iterator<Item = Atom>, len: &Dim, index: ppl_core::Var) {
+    fn rebind(
+        &mut self,
+        kept: Vec<(String, Partial)>,
+        layouts: Vec<Layout>,
+        atoms: &mut impl Iterator<Item = Atom>,
+        len: &Dim,
+        index: ppl_core::Var,
+    ) {
         for ((name, mut p), layout) in kept.into_iter().zip(layouts) {
             p.value = layout.build(atoms, std::slice::from_ref(len));
             if let Some(slot) = p.open.iter_mut().find(|o| **o == Some(index)) {
@@ -386,7 +396,7 @@ impl<S: ElabStage> FnElab<'_, S> {
             _ => "t",
         });
         let start = if let Iter::Range { start, .. } = &iter { *start } else { 0 };
-        self.loops.push(LoopCtx { index, len: len.clone(), scan: true, start, shared: false, span: f.span });
+        self.loops.push(LoopCtx { index, len: len.clone(), scan: true, start, span: f.span });
         self.b.begin();
         self.push_scope();
         let v = self.iteration(&iter, Atom::Var(index), &len);
@@ -414,8 +424,11 @@ impl<S: ElabStage> FnElab<'_, S> {
             (Value::Error, n) => vec![Value::Error; n],
             (v, n) => {
                 self.report(
-                    Diagnostic::error(codes::CARRY_CHANGES, format!("the body must end with the next {n} carried values, as a tuple"))
-                        .label(f.body.span, format!("ends with {}", v.describe())),
+                    Diagnostic::error(
+                        codes::CARRY_CHANGES,
+                        format!("the body must end with the next {n} carried values, as a tuple"),
+                    )
+                    .label(f.body.span, format!("ends with {}", v.describe())),
                 );
                 vec![Value::Error; n]
             }
@@ -460,7 +473,11 @@ impl<S: ElabStage> FnElab<'_, S> {
                 let a = self.fill(&a, dims).unwrap_or(a);
                 if a.dtype != *dtype || a.dims != *dims {
                     let name = f.carry[k].name.as_str().to_string();
-                    let help = if *dtype == DType::Int { "start it with a real: `= 0.0`" } else { "start it with a value of the type it becomes: `= zeros(..)`" };
+                    let help = if *dtype == DType::Int {
+                        "start it with a real: `= 0.0`"
+                    } else {
+                        "start it with a value of the type it becomes: `= zeros(..)`"
+                    };
                     let first = crate::value::show_ty(*dtype, dims);
                     self.report(
                         Diagnostic::error(codes::CARRY_CHANGES, format!("the carried value `{name}` changes its type"))

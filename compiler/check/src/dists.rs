@@ -6,8 +6,10 @@ use crate::func::FnElab;
 use crate::session::Session;
 use crate::stage::ElabStage;
 use crate::types::Written;
-use crate::value::{Arr, DeclId, Dim, DistKind, DistVal, Value};
-use ppl_core::{Atom, Builder, DType, Det, DetRandom, DistId, DistInst, EstRandom, Func, Lit, Op, Prim, RngKind, Stage, Support, Ty, Var};
+use crate::value::{Arr, DeclId, Dim, DistVal, Value};
+use ppl_core::{
+    Atom, Builder, DType, Det, DetRandom, DistId, DistInst, EstRandom, Func, Lit, Op, Prim, RngKind, Stage, Support, Ty, Var,
+};
 use ppl_diag::{Diagnostic, Span};
 use ppl_syntax::ast::{Dist, ExprKind, TypeKind};
 
@@ -40,8 +42,11 @@ impl<S: ElabStage> FnElab<'_, S> {
             };
             let Some(extra) = a.dims.len().checked_sub(ranks[i]) else {
                 return self.fail(
-                    Diagnostic::error(codes::SHAPES_DISAGREE, format!("`{}` of `{}` is an array", decl.params[i].name, decl.name))
-                        .label(at, format!("has type `{}`", a.show())),
+                    Diagnostic::error(
+                        codes::SHAPES_DISAGREE,
+                        format!("`{}` of `{}` is an array", decl.params[i].name, decl.name),
+                    )
+                    .label(at, format!("has type `{}`", a.show())),
                 );
             };
             if extra > 0 {
@@ -52,9 +57,12 @@ impl<S: ElabStage> FnElab<'_, S> {
                         let (b, j) = (b.clone(), *j);
                         let show = |d: &[Dim]| d.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                         return self.fail(
-                            Diagnostic::error(codes::SHAPES_DISAGREE, format!("the parameters of `{}` have different sizes", decl.name))
-                                .label(at, format!("`{}`: [{}]", decl.params[i].name, show(&outer)))
-                                .label(span, format!("`{}`: [{}]", decl.params[j].name, show(&b))),
+                            Diagnostic::error(
+                                codes::SHAPES_DISAGREE,
+                                format!("the parameters of `{}` have different sizes", decl.name),
+                            )
+                            .label(at, format!("`{}`: [{}]", decl.params[i].name, show(&outer)))
+                            .label(span, format!("`{}`: [{}]", decl.params[j].name, show(&b))),
                         );
                     }
                     Some(_) => {}
@@ -66,7 +74,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         let event_params: Vec<(Ty, Option<Lit>)> =
             arrs.iter().zip(&ranks).map(|(a, r)| (Ty::new(a.dtype, a.shape()[a.dims.len() - r..].to_vec()), a.konst)).collect();
         match self.s.dist_instance(id, decl, &event_params, span) {
-            Some(dist) => Value::Dist(Box::new(DistVal { kind: DistKind::Declared(id), batch, args: arrs, dist, span })),
+            Some(dist) => Value::Dist(Box::new(DistVal { batch, args: arrs, dist, span })),
             None => Value::Error,
         }
     }
@@ -119,11 +127,8 @@ impl<S: ElabStage> FnElab<'_, S> {
         }
         let vector = matches!(support, Support::Simplex | Support::Ordered);
         let free_shape = bijectors::free_shape(support, &shape);
-        let (event, batch): (Vec<usize>, Vec<Dim>) = if vector {
-            (vec![shape[shape.len() - 1]], dims[..dims.len() - 1].to_vec())
-        } else {
-            (Vec::new(), dims.to_vec())
-        };
+        let (event, batch): (Vec<usize>, Vec<Dim>) =
+            if vector { (vec![shape[shape.len() - 1]], dims[..dims.len() - 1].to_vec()) } else { (Vec::new(), dims.to_vec()) };
         let args: Vec<Arr> = base
             .args
             .iter()
@@ -141,7 +146,7 @@ impl<S: ElabStage> FnElab<'_, S> {
             .collect();
         let free_event: Vec<usize> = if vector { vec![free_shape[free_shape.len() - 1]] } else { Vec::new() };
         let dist = self.s.constrained_instance(base.dist, support, &event, &free_event, span);
-        Value::Dist(Box::new(DistVal { kind: DistKind::Constrained, batch, args, dist, span }))
+        Value::Dist(Box::new(DistVal { batch, args, dist, span }))
     }
 
     /// `log_density(d, x)` or `score(d, x)`: summed over independent elements.
@@ -185,7 +190,10 @@ impl<S: ElabStage> FnElab<'_, S> {
             Some(a) => Value::Array(self.reduce_all(ppl_core::ReduceOp::Sum, &a)),
             None => {
                 let name = self.s.module.dist(d.dist).name.clone();
-                self.fail(Diagnostic::error(codes::STRATEGY_NOT_FOR_DIST, format!("`{name}` has no log density")).label(span, "needed here"))
+                self.fail(
+                    Diagnostic::error(codes::STRATEGY_NOT_FOR_DIST, format!("`{name}` has no log density"))
+                        .label(span, "needed here"),
+                )
             }
         }
     }
@@ -329,13 +337,15 @@ impl Session {
         };
         for m in &decl.members {
             let mut me = FnElab::<Det>::new(self, &format!("{}.{}", decl.name, m.name), 1, false);
-            let x = (m.name == "log_density").then(|| me.b.param(m.params.first().map_or("x", |p| p.name.as_str()), event.clone()));
+            let x =
+                (m.name == "log_density").then(|| me.b.param(m.params.first().map_or("x", |p| p.name.as_str()), event.clone()));
             let vars = me.bind_dist_params(decl, params)?;
             match m.name.as_str() {
                 "log_density" => {
                     let Some(p) = m.params.first() else {
                         me.report(
-                            Diagnostic::error(codes::WRONG_ARGUMENTS, "`log_density` takes the value").label(m.span, "write `log_density(x) = ..`"),
+                            Diagnostic::error(codes::WRONG_ARGUMENTS, "`log_density` takes the value")
+                                .label(m.span, "write `log_density(x) = ..`"),
                         );
                         return None;
                     };
@@ -350,7 +360,14 @@ impl Session {
                     let a = me.as_array(v, m.body.span)?;
                     let a = if event.dtype == DType::Float { me.to_real(a, m.body.span)? } else { a };
                     if a.ty() != event {
-                        me.wrong_shape("a draw", event.dtype, &Arr::from_ty(a.atom, &event).dims, &a, m.body.span, decl.support.span);
+                        me.wrong_shape(
+                            "a draw",
+                            event.dtype,
+                            &Arr::from_ty(a.atom, &event).dims,
+                            &a,
+                            m.body.span,
+                            decl.support.span,
+                        );
                         return None;
                     }
                     let func = me.finish(vec![a.atom], m.span).func;

@@ -76,7 +76,9 @@ impl<S: ElabStage> FnElab<'_, S> {
             ExprKind::Given { program, bindings } => self.given(program, bindings, e.span),
             ExprKind::By { program, strategies } => self.by(program, strategies, e.span),
             ExprKind::WithData { .. } => self.not_yet("`with data`", e.span, "give the values as arguments of the program"),
-            ExprKind::Marginal { .. } => self.not_yet("`marginal`", e.span, "use a guide whose choices are the model's latent choices"),
+            ExprKind::Marginal { .. } => {
+                self.not_yet("`marginal`", e.span, "use a guide whose choices are the model's latent choices")
+            }
             ExprKind::Normalize { .. } => self.not_yet("`normalize`", e.span, "use `iwelbo(K)` for an importance-weighted bound"),
             ExprKind::Error => Value::Error,
         }
@@ -104,16 +106,20 @@ impl<S: ElabStage> FnElab<'_, S> {
             Value::Partial(p) => {
                 let p = *p;
                 self.report(
-                    Diagnostic::error(codes::NOT_IN_SCOPE_YET, format!("`{}` is not complete inside the loop that draws it", p.name))
-                        .label(span, "used as a whole array")
-                        .label(p.span, "its elements are drawn here, one an iteration")
-                        .help(format!("use the element of this iteration, `{}[..]`, or move this after the loop", p.name)),
+                    Diagnostic::error(
+                        codes::NOT_IN_SCOPE_YET,
+                        format!("`{}` is not complete inside the loop that draws it", p.name),
+                    )
+                    .label(span, "used as a whole array")
+                    .label(p.span, "its elements are drawn here, one an iteration")
+                    .help(format!("use the element of this iteration, `{}[..]`, or move this after the loop", p.name)),
                 );
                 None
             }
             v => {
                 self.report(
-                    Diagnostic::error(codes::WRONG_TYPE, "a number or array is needed here").label(span, format!("this is {}", v.describe())),
+                    Diagnostic::error(codes::WRONG_TYPE, "a number or array is needed here")
+                        .label(span, format!("this is {}", v.describe())),
                 );
                 None
             }
@@ -180,12 +186,14 @@ impl<S: ElabStage> FnElab<'_, S> {
     /// A choice made only in a branch is not visible after it.
     fn outside_loop(&mut self, id: &Ident) -> Option<Value> {
         let first = self.addresses.get(id.as_str()).copied()?;
-        Some(self.fail(
-            Diagnostic::error(codes::NOT_IN_SCOPE_YET, format!("`{id}` exists only in the branch that draws it"))
-                .label(id.span, "used outside that branch")
-                .label(first, "drawn here, under a condition")
-                .help("let the branch return what is needed: `let v = if c { x ~ d; x } else { 0.0 }`"),
-        ))
+        Some(
+            self.fail(
+                Diagnostic::error(codes::NOT_IN_SCOPE_YET, format!("`{id}` exists only in the branch that draws it"))
+                    .label(id.span, "used outside that branch")
+                    .label(first, "drawn here, under a condition")
+                    .help("let the branch return what is needed: `let v = if c { x ~ d; x } else { 0.0 }`"),
+            ),
+        )
     }
 
     fn field(&mut self, base: &Expr, field: &Ident) -> Value {
@@ -282,7 +290,9 @@ impl<S: ElabStage> FnElab<'_, S> {
         }
         if arrs.is_empty() {
             return self.fail(
-                Diagnostic::error(codes::WRONG_TYPE, "an empty array has no element type").label(span, "here").help("write `zeros(0)`"),
+                Diagnostic::error(codes::WRONG_TYPE, "an empty array has no element type")
+                    .label(span, "here")
+                    .help("write `zeros(0)`"),
             );
         }
         if arrs.iter().any(|a| a.dtype == DType::Float) {
@@ -348,7 +358,11 @@ impl<S: ElabStage> FnElab<'_, S> {
                 // Bring the axis to the front, index, and put the others back.
                 let rank = a.dims.len();
                 let perm: Vec<usize> = std::iter::once(axis).chain((0..rank).filter(|k| *k != axis)).collect();
-                let moved = Arr { atom: self.b.transpose(a.atom, &perm), dims: perm.iter().map(|p| a.dims[*p].clone()).collect(), ..a.clone() };
+                let moved = Arr {
+                    atom: self.b.transpose(a.atom, &perm),
+                    dims: perm.iter().map(|p| a.dims[*p].clone()).collect(),
+                    ..a.clone()
+                };
                 match self.element(&moved, &i, s.span) {
                     Some(r) if i.is_scalar() => a = r,
                     Some(_) => return self.not_yet("indexing a later axis with an array", s.span, "transpose first"),
@@ -391,10 +405,13 @@ impl<S: ElabStage> FnElab<'_, S> {
             };
             if index.atom != Atom::Var(*var) {
                 return self.fail(
-                    Diagnostic::error(codes::NOT_COMPILED_YET, format!("reading another iteration's `{}` is not compiled yet", p.name))
-                        .label(s.span, "not this iteration's index")
-                        .label(p.span, "drawn here, one element an iteration")
-                        .help(format!("carry the value: `for .. carry (previous = 0.0) {{ .. {}[..] }}`", p.name)),
+                    Diagnostic::error(
+                        codes::NOT_COMPILED_YET,
+                        format!("reading another iteration's `{}` is not compiled yet", p.name),
+                    )
+                    .label(s.span, "not this iteration's index")
+                    .label(p.span, "drawn here, one element an iteration")
+                    .help(format!("carry the value: `for .. carry (previous = 0.0) {{ .. {}[..] }}`", p.name)),
                 );
             }
             rest = i + 1;
@@ -507,13 +524,18 @@ impl<S: ElabStage> FnElab<'_, S> {
         let bool_op = matches!(op, ReduceOp::All | ReduceOp::Any);
         if bool_op != (a.dtype == DType::Bool) {
             self.report(
-                Diagnostic::error(codes::WRONG_TYPE, if bool_op { "truth values are needed here" } else { "numbers are needed here" })
-                    .label(span, format!("has type `{}`", a.show())),
+                Diagnostic::error(
+                    codes::WRONG_TYPE,
+                    if bool_op { "truth values are needed here" } else { "numbers are needed here" },
+                )
+                .label(span, format!("has type `{}`", a.show())),
             );
             return None;
         }
         if a.estimate && op != ReduceOp::Sum {
-            self.report(Diagnostic::error(codes::NONLINEAR_ESTIMATE, "only sums of estimates are estimates").label(span, "an estimate"));
+            self.report(
+                Diagnostic::error(codes::NONLINEAR_ESTIMATE, "only sums of estimates are estimates").label(span, "an estimate"),
+            );
             return None;
         }
         Some(self.reduce_all(op, &a))

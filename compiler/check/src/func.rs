@@ -29,6 +29,8 @@ pub(crate) struct FnElab<'s, S: ElabStage> {
     pub(crate) name: String,
     /// Choices and reports made so far, for collisions.
     pub(crate) addresses: HashMap<String, Span>,
+    /// Sizes of the choices, with the names of the loops around them.
+    pub(crate) choice_dims: Vec<(String, Vec<Dim>)>,
     /// Ordinals of draws, for their sites.
     pub(crate) draws: u64,
     /// Depth of calls being inlined.
@@ -47,8 +49,6 @@ pub(crate) struct LoopCtx {
     pub(crate) scan: bool,
     /// The loop variable's value is `index + start`.
     pub(crate) start: i64,
-    /// Iterations share their random numbers (a loop over a support).
-    pub(crate) shared: bool,
     pub(crate) span: Span,
 }
 
@@ -72,6 +72,7 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
             own: None,
             name: name.to_string(),
             addresses: HashMap::new(),
+            choice_dims: Vec::new(),
             draws: 0,
             depth: 0,
             strategies: HashMap::new(),
@@ -192,8 +193,11 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
     /// Runs `f` for each of `len` independent iterations; its value's arrays come back stacked.
     pub(crate) fn map_loop(&mut self, len: &Dim, name: &str, f: impl FnOnce(&mut Self, Arr) -> Value) -> Value {
         let index = self.b.index_var(name);
-        self.loops.push(LoopCtx { index, len: len.clone(), scan: false, start: 0, shared: false, span: Span::NONE });
-        let arr = Arr { support: Some(Support::Integers { lo: 0, hi: Some(len.n as i64 - 1) }), ..Arr::new(Atom::Var(index), ppl_core::DType::Int, Vec::new()) };
+        self.loops.push(LoopCtx { index, len: len.clone(), scan: false, start: 0, span: Span::NONE });
+        let arr = Arr {
+            support: Some(Support::Integers { lo: 0, hi: Some(len.n as i64 - 1) }),
+            ..Arr::new(Atom::Var(index), ppl_core::DType::Int, Vec::new())
+        };
         let (value, stmts) = self.nested(|me| f(me, arr));
         self.loops.pop();
         let (body, layout) = Self::block_of(stmts, &value);

@@ -26,7 +26,10 @@ mod types;
 mod value;
 
 pub use builtins::NAMES as BUILTIN_NAMES;
-pub use entries::{Entry, FitPlan, GuideDraws, Setting, SettingValue, Simulation, elaborate, elaborate_expression};
+pub use entries::{
+    Entry, Evaluated, FitPlan, GuideDraws, Output, Setting, SettingValue, Simulation, elaborate, elaborate_density,
+    elaborate_expression, elaborate_simulation,
+};
 pub use session::Global;
 
 use ppl_core::{DType, DetId, Module, Support, Ty};

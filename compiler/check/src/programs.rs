@@ -9,11 +9,17 @@ use ppl_core::{Atom, Choice, DType, EstRandom, Gen, Op, Support, Ty};
 use ppl_diag::{Diagnostic, Span, did_you_mean};
 use ppl_syntax::ast::{Binding, ByEntry, Callable, Expr};
 use std::collections::HashMap;
-use std::rc::Rc;
 
 impl<S: ElabStage> FnElab<'_, S> {
     /// A generative program applied to arguments: its function is elaborated for their types and known values.
-    pub(crate) fn instance(&mut self, id: DeclId, c: &Callable, args: Vec<(Value, Span)>, strategies: &HashMap<String, NamedStrategy>, span: Span) -> Value {
+    pub(crate) fn instance(
+        &mut self,
+        id: DeclId,
+        c: &Callable,
+        args: Vec<(Value, Span)>,
+        strategies: &HashMap<String, NamedStrategy>,
+        span: Span,
+    ) -> Value {
         // Known values and programs specialise the function, arrays are passed.
         let mut key = format!("{}", id.0);
         let mut passed = Vec::new();
@@ -88,19 +94,12 @@ impl<S: ElabStage> FnElab<'_, S> {
         }
         let mut results = Vec::new();
         let layout = value.flatten(&mut results);
+        let named = std::mem::take(&mut me.choice_dims);
         let done = me.finish(results, decl_span);
         let gen_id = self.s.module.add_gen(done.func);
+        self.s.choice_dims.extend(named.into_iter().map(|(n, d)| ((gen_id.0, n), d)));
         self.s.gen_captures.insert(gen_id.0, done.captures.clone());
-        let g = GenVal {
-            name: c.name.as_str().to_string(),
-            id: gen_id,
-            args: passed,
-            level: self.level,
-            result: layout,
-            dims: Rc::new(Vec::new()),
-            stopped: false,
-            span,
-        };
+        let g = GenVal { name: c.name.as_str().to_string(), id: gen_id, args: passed, level: self.level, result: layout, span };
         if self.s.diagnostics.len() == errors {
             self.s.gen_cache.insert(key, (g.clone(), done.captures));
         }
@@ -129,7 +128,11 @@ impl<S: ElabStage> FnElab<'_, S> {
     /// Operands of a call of `g` in this function.
     pub(crate) fn program_args(&mut self, g: &GenVal, span: Span) -> Option<Vec<Atom>> {
         if !g.args.is_empty() && g.level != self.level {
-            self.not_yet("a program with computed arguments, used inside another program,", span, "pass the values as arguments instead");
+            self.not_yet(
+                "a program with computed arguments, used inside another program,",
+                span,
+                "pass the values as arguments instead",
+            );
             return None;
         }
         let captures: Vec<Global> = self.s.gen_captures.get(&g.id.0).cloned().unwrap_or_default();
@@ -157,8 +160,9 @@ impl<S: ElabStage> FnElab<'_, S> {
             let name = address_name(&b.address);
             let Some(choice) = choices.iter().find(|c| c.addr == name) else {
                 let all: Vec<&str> = choices.iter().map(|c| c.addr.as_str()).collect();
-                let mut d = Diagnostic::error(codes::UNKNOWN_GIVEN, format!("`{}` makes no choice `{name}`", target.program.name))
-                    .label(b.address.span, "no such choice");
+                let mut d =
+                    Diagnostic::error(codes::UNKNOWN_GIVEN, format!("`{}` makes no choice `{name}`", target.program.name))
+                        .label(b.address.span, "no such choice");
                 d = match did_you_mean(&name, all.iter().copied()) {
                     Some(near) => d.help(format!("did you mean `{near}`?")).edit(b.address.span, near),
                     None => d.note(format!("its choices: {}", all.join(", "))),
@@ -174,7 +178,9 @@ impl<S: ElabStage> FnElab<'_, S> {
                 continue;
             };
             if target.given.iter().any(|(n, _, _)| *n == name) {
-                self.report(Diagnostic::error(codes::ADDRESS_COLLISION, format!("`{name}` is given twice")).label(b.span, "again here"));
+                self.report(
+                    Diagnostic::error(codes::ADDRESS_COLLISION, format!("`{name}` is given twice")).label(b.span, "again here"),
+                );
                 continue;
             }
             target.given.push((name, a, b.span));
@@ -233,7 +239,9 @@ impl<S: ElabStage> FnElab<'_, S> {
         };
         let decl = self.s.decl(id);
         let Decl::Gen(c) = &*decl else {
-            return self.fail(Diagnostic::error(codes::WRONG_TYPE, "`by { }` needs a generative program").label(callee.span, "not a `gen`"));
+            return self.fail(
+                Diagnostic::error(codes::WRONG_TYPE, "`by { }` needs a generative program").label(callee.span, "not a `gen`"),
+            );
         };
         let Some(values) = self.arguments(c.name.as_str(), &c.params, args, span) else {
             return Value::Error;
@@ -320,9 +328,12 @@ impl<S: ElabStage> FnElab<'_, S> {
             let dist = self.s.module.dist(c.dist);
             let suggestion = suggest_choice(c, &dist.name);
             let hidden = t.given.is_empty() && self.lookup_quiet(&c.addr).is_some_and(|v| matches!(v, Value::Array(_)));
-            let mut d = Diagnostic::error(codes::MISSING_CHOICE, format!("`{}` does not make the choice `{}` of `{}`", trace.program, c.addr, t.program.name))
-                .label(trace.span, format!("`{}` covers {}", trace.program, list(trace.entries.iter().map(|e| e.addr.as_str()))))
-                .label(c.span, format!("`{}` is chosen here", c.addr));
+            let mut d = Diagnostic::error(
+                codes::MISSING_CHOICE,
+                format!("`{}` does not make the choice `{}` of `{}`", trace.program, c.addr, t.program.name),
+            )
+            .label(trace.span, format!("`{}` covers {}", trace.program, list(trace.entries.iter().map(|e| e.addr.as_str()))))
+            .label(c.span, format!("`{}` is chosen here", c.addr));
             d = if hidden {
                 d.help(format!("if `{0}` is data, give it: `{1}() given {{ {0} }}`", c.addr, t.program.name))
             } else {
@@ -334,8 +345,11 @@ impl<S: ElabStage> FnElab<'_, S> {
             let given = t.given.iter().find(|(n, _, _)| *n == e.addr);
             if given.is_some() || !choices.iter().any(|c| c.addr == e.addr) {
                 let why = if given.is_some() { "is given" } else { "makes no such choice" };
-                let mut d = Diagnostic::error(codes::EXTRA_CHOICE, format!("`{}` makes the choice `{}`, which `{}` does not need", trace.program, e.addr, t.program.name))
-                    .label(e.span, "chosen here");
+                let mut d = Diagnostic::error(
+                    codes::EXTRA_CHOICE,
+                    format!("`{}` makes the choice `{}`, which `{}` does not need", trace.program, e.addr, t.program.name),
+                )
+                .label(e.span, "chosen here");
                 if let Some((_, _, at)) = given {
                     d = d.label(*at, format!("`{}` {why} this", t.program.name));
                 } else {
@@ -359,7 +373,8 @@ impl<S: ElabStage> FnElab<'_, S> {
         let args = self.program_args(&t.program, span)?;
         let Some(r) = S::estimator(EstRandom::Density { callee: t.program.id, args, trace }) else {
             self.report(
-                Diagnostic::error(codes::WRONG_PLACE, "`log_density` of a program stands only in objectives").label(span, format!("in {}", S::PLACE)),
+                Diagnostic::error(codes::WRONG_PLACE, "`log_density` of a program stands only in objectives")
+                    .label(span, format!("in {}", S::PLACE)),
             );
             return None;
         };
@@ -380,9 +395,12 @@ impl<S: ElabStage> FnElab<'_, S> {
             let model = crate::value::show_ty(c.ty.dtype, &self.choice_dims(&t.program, c));
             let guide = e.value.show();
             self.report(
-                Diagnostic::error(codes::WRONG_CHOICE_TYPE, format!("`{}` has another type in `{}` than in `{}`", c.addr, trace.program, t.program.name))
-                    .label(e.span, format!("`{guide}` in `{}`", trace.program))
-                    .label(c.span, format!("`{model}` in `{}`", t.program.name)),
+                Diagnostic::error(
+                    codes::WRONG_CHOICE_TYPE,
+                    format!("`{}` has another type in `{}` than in `{}`", c.addr, trace.program, t.program.name),
+                )
+                .label(e.span, format!("`{guide}` in `{}`", trace.program))
+                .label(c.span, format!("`{model}` in `{}`", t.program.name)),
             );
             return false;
         }

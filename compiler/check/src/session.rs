@@ -2,11 +2,13 @@
 
 use crate::codes;
 use crate::func::FnElab;
-use crate::value::{Arr, DeclId, Dim, FIRST_STAND_IN, GenVal, NamedStrategy, Value};
+use crate::value::{Arr, DeclId, Dim, FIRST_STAND_IN, GenVal, Value};
 use crate::{DataShapes, Override};
 use ppl_core::{DType, Det, DetId, DistId, Lit, Module, StrategyId, Support};
-use ppl_diag::{Diagnostic, Severity, Span, did_you_mean};
-use ppl_syntax::ast::{Callable, DataDecl, Dist, ExprKind, File, Fit, Item, ItemKind, Let, Literal, PatternKind, Param, Strategy};
+use ppl_diag::{Diagnostic, Span, did_you_mean};
+use ppl_syntax::ast::{
+    Callable, DataDecl, Dist, ExprKind, File, Fit, Item, ItemKind, Let, Literal, Param, PatternKind, Strategy,
+};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -118,13 +120,10 @@ impl Session {
 
     /// Adds a diagnostic; the same one (from a second elaboration of the same text) only once.
     pub(crate) fn report(&mut self, d: Diagnostic) {
-        if !self.diagnostics.contains(&d) {
+        let same = |e: &Diagnostic| e == &d || (e.code == d.code && d.span().is_some() && e.span() == d.span());
+        if !self.diagnostics.iter().any(same) {
             self.diagnostics.push(d);
         }
-    }
-
-    pub(crate) fn has_errors(&self) -> bool {
-        self.diagnostics.iter().any(|d| d.severity == Severity::Error)
     }
 
     /// Declares the items of `file`. Library files come first and may be redefined by the user's.
@@ -251,7 +250,9 @@ impl Session {
         let written = me.written(&d.ty);
         let Some(crate::types::Written::Array { dtype, support, dims, missing }) = written else {
             if written.is_some() {
-                self.report(Diagnostic::error(codes::WRONG_TYPE, "data are numbers or truth values").label(d.ty.span, "not a data type"));
+                self.report(
+                    Diagnostic::error(codes::WRONG_TYPE, "data are numbers or truth values").label(d.ty.span, "not a data type"),
+                );
             }
             self.names.entry(d.name.as_str().to_string()).or_insert((TopName::Error, d.name.span));
             return;
@@ -295,7 +296,13 @@ impl Session {
             name: name.clone(),
             dtype,
             support: support.clone(),
-            dims: dims.iter().map(|d| crate::DimSpec { size: (d.n < FIRST_STAND_IN).then_some(d.n), name: d.name.as_deref().map(str::to_string) }).collect(),
+            dims: dims
+                .iter()
+                .map(|d| crate::DimSpec {
+                    size: (d.n < FIRST_STAND_IN).then_some(d.n),
+                    name: d.name.as_deref().map(str::to_string),
+                })
+                .collect(),
             columns,
             from,
             is_size,
@@ -308,7 +315,13 @@ impl Session {
     }
 
     /// Declares a parameter; `within` is the program it is declared in (`auto_normal.theta`), with its type already evaluated there.
-    pub(crate) fn declare_param(&mut self, full_name: &str, p: &Param, span: Span, within: Option<(DType, Support, Vec<Dim>)>) -> Option<Global> {
+    pub(crate) fn declare_param(
+        &mut self,
+        full_name: &str,
+        p: &Param,
+        span: Span,
+        within: Option<(DType, Support, Vec<Dim>)>,
+    ) -> Option<Global> {
         let (dtype, support, dims) = match (within, &p.ty) {
             (Some(t), _) => t,
             (None, Some(ty)) => {
@@ -319,7 +332,10 @@ impl Session {
                         (dtype, support, dims?)
                     }
                     _ => {
-                        self.report(Diagnostic::error(codes::WRONG_TYPE, "a parameter is an array of reals").label(ty.span, "not an array"));
+                        self.report(
+                            Diagnostic::error(codes::WRONG_TYPE, "a parameter is an array of reals")
+                                .label(ty.span, "not an array"),
+                        );
                         return None;
                     }
                 }
@@ -335,8 +351,11 @@ impl Session {
         };
         if dtype != DType::Float {
             self.report(
-                Diagnostic::error(codes::WRONG_TYPE, "a parameter is real: there is no gradient with respect to ints or truth values")
-                    .label(p.ty.as_ref().map_or(span, |t| t.span), "not real"),
+                Diagnostic::error(
+                    codes::WRONG_TYPE,
+                    "a parameter is real: there is no gradient with respect to ints or truth values",
+                )
+                .label(p.ty.as_ref().map_or(span, |t| t.span), "not real"),
             );
             return None;
         }
@@ -426,9 +445,12 @@ impl Session {
             let done = me.finish(arrays.iter().map(|(_, a, _)| a.atom).collect(), span);
             if done.captures.iter().any(|g| matches!(g, Global::Param(_))) {
                 self.report(
-                    Diagnostic::error(codes::WRONG_PLACE, "a top-level `let` is computed once, before the fit, so it can't use a parameter")
-                        .label(l.value.span, "uses a parameter")
-                        .help("write it as `fn`, which is computed wherever it is called"),
+                    Diagnostic::error(
+                        codes::WRONG_PLACE,
+                        "a top-level `let` is computed once, before the fit, so it can't use a parameter",
+                    )
+                    .label(l.value.span, "uses a parameter")
+                    .help("write it as `fn`, which is computed wherever it is called"),
                 );
                 return;
             }
@@ -502,11 +524,5 @@ pub(crate) fn pattern_names(p: &PatternKind, out: &mut Vec<(String, Span)>) {
 impl Override {
     pub(crate) fn matches(&self, addr: &str) -> bool {
         self.address.as_deref().is_none_or(|a| a == addr)
-    }
-}
-
-impl NamedStrategy {
-    pub(crate) fn plain(name: &str, span: Span) -> Self {
-        NamedStrategy { name: name.to_string(), args: Vec::new(), span }
     }
 }

@@ -4,9 +4,10 @@ use crate::codes;
 use crate::func::FnElab;
 use crate::session::{Session, StrategyDecl};
 use crate::stage::ElabStage;
-use crate::value::{Arr, DistKind, DistVal, NamedStrategy, Value};
+use crate::value::{Arr, DistVal, NamedStrategy, Value};
 use ppl_core::{
-    Atom, Block, DType, DistId, DistInst, Est, EstRandom, Func, Op, StrategyId, StrategyInst, StrategyNeed, Var, op_atoms, op_blocks,
+    Atom, Block, DType, DistId, DistInst, Est, EstRandom, Func, Op, StrategyId, StrategyInst, StrategyNeed, Var, op_atoms,
+    op_blocks,
 };
 use ppl_diag::{Diagnostic, Span, did_you_mean};
 use ppl_syntax::ast::{Expr, ExprKind, PatternKind, StrategyTarget};
@@ -39,7 +40,8 @@ impl<S: ElabStage> FnElab<'_, S> {
         };
         let known: BTreeSet<&str> = self.s.strategies.iter().map(|s| s.ast.name.as_str()).collect();
         if !known.contains(id.as_str()) {
-            let mut d = Diagnostic::error(codes::UNKNOWN_STRATEGY, format!("there is no strategy `{id}`")).label(id.span, "unknown");
+            let mut d =
+                Diagnostic::error(codes::UNKNOWN_STRATEGY, format!("there is no strategy `{id}`")).label(id.span, "unknown");
             d = match did_you_mean(id.as_str(), known.iter().copied()) {
                 Some(near) => d.help(format!("did you mean `{near}`?")).edit(id.span, near),
                 None => d.note(format!("strategies: {}", known.iter().copied().collect::<Vec<_>>().join(", "))),
@@ -80,16 +82,24 @@ impl<S: ElabStage> FnElab<'_, S> {
             let a = self.as_array(value, n.span)?;
             args.push(self.to_real(a, n.span)?.atom);
         }
-        for (name, _) in n.args.iter().filter(|(name, _)| name.as_ref().is_some_and(|n| !decl.ast.params.iter().any(|p| p.name == n.as_str()))) {
+        for (name, _) in
+            n.args.iter().filter(|(name, _)| name.as_ref().is_some_and(|n| !decl.ast.params.iter().any(|p| p.name == n.as_str())))
+        {
             self.report(
-                Diagnostic::error(codes::WRONG_ARGUMENTS, format!("`{}` has no parameter `{}`", n.name, name.as_deref().unwrap_or("")))
-                    .label(n.span, "unknown argument"),
+                Diagnostic::error(
+                    codes::WRONG_ARGUMENTS,
+                    format!("`{}` has no parameter `{}`", n.name, name.as_deref().unwrap_or("")),
+                )
+                .label(n.span, "unknown argument"),
             );
         }
         if n.args.len() > decl.ast.params.len() {
             self.report(
-                Diagnostic::error(codes::WRONG_ARGUMENTS, format!("`{}` takes {} argument(s), here are {}", n.name, decl.ast.params.len(), n.args.len()))
-                    .label(n.span, "too many arguments"),
+                Diagnostic::error(
+                    codes::WRONG_ARGUMENTS,
+                    format!("`{}` takes {} argument(s), here are {}", n.name, decl.ast.params.len(), n.args.len()),
+                )
+                .label(n.span, "too many arguments"),
             );
             return None;
         }
@@ -102,7 +112,9 @@ impl<S: ElabStage> FnElab<'_, S> {
             return Value::Error;
         };
         let Some(own) = self.own.clone() else {
-            return self.fail(Diagnostic::error(codes::WRONG_PLACE, "a continuation is called only in its strategy").label(span, "here"));
+            return self.fail(
+                Diagnostic::error(codes::WRONG_PLACE, "a continuation is called only in its strategy").label(span, "here"),
+            );
         };
         let event = self.s.module.dist(own.dist).event.clone();
         let a = if event.dtype == DType::Float {
@@ -119,7 +131,8 @@ impl<S: ElabStage> FnElab<'_, S> {
         }
         match S::estimator(EstRandom::Continue { x: a.atom, fresh }) {
             Some(r) => Value::Array(Arr::new(self.b.emit1(Op::Random(r), "cost", ppl_core::Ty::FLOAT), DType::Float, Vec::new())),
-            None => self.fail(Diagnostic::error(codes::WRONG_PLACE, "a continuation is called only in a strategy").label(span, "here")),
+            None => self
+                .fail(Diagnostic::error(codes::WRONG_PLACE, "a continuation is called only in a strategy").label(span, "here")),
         }
     }
 }
@@ -127,9 +140,14 @@ impl<S: ElabStage> FnElab<'_, S> {
 /// The diagnostic for a strategy that can't take a distribution.
 fn not_for(strategy: &str, at: Span, inst: &DistInst, dist_span: Span, address: &str) -> Diagnostic {
     let why = match strategy {
-        "reparam" if inst.event.dtype == DType::Bool => "differentiates through the sampled value, but this one is true or false".to_string(),
-        "reparam" if inst.event.dtype == DType::Int => "differentiates through the sampled value, but this one is an integer".to_string(),
-        "reparam" => "differentiates through the sampled value, but this distribution's `sample` is not smooth in its parameters".to_string(),
+        "reparam" if inst.event.dtype == DType::Bool => {
+            "differentiates through the sampled value, but this one is true or false".to_string()
+        }
+        "reparam" if inst.event.dtype == DType::Int => {
+            "differentiates through the sampled value, but this one is an integer".to_string()
+        }
+        "reparam" => "differentiates through the sampled value, but this distribution's `sample` is not smooth in its parameters"
+            .to_string(),
         "enumerate" => format!("sums over all values, but the support is {}", inst.support),
         _ => "is not declared for this distribution".to_string(),
     };
@@ -139,7 +157,9 @@ fn not_for(strategy: &str, at: Span, inst: &DistInst, dist_span: Span, address: 
     let works: Vec<&str> = inst.works_with.iter().map(String::as_str).collect();
     d = d.note(format!("`{}` works with: {}", inst.name, works.join(", ")));
     match (works.contains(&"enumerate"), inst.support.size(), works.first()) {
-        (true, Some(n), _) => d.help(format!("`{address} ~ {}(..) by enumerate` is exact here and costs {n} evaluations", inst.name)),
+        (true, Some(n), _) => {
+            d.help(format!("`{address} ~ {}(..) by enumerate` is exact here and costs {n} evaluations", inst.name))
+        }
         (_, _, Some(first)) => d.help(format!("write `by {first}`")),
         _ => d,
     }
@@ -187,7 +207,10 @@ impl Session {
                 let scores = s.ast.name == "reinforce";
                 (needs.is_none() || asked.is_some_and(|n| inst.can(n)))
                     && inst.can(StrategyNeed::Sample)
-                    && (!scores || (inst.can(StrategyNeed::LogDensity) && inst.can(StrategyNeed::FixedSupport) && inst.support != ppl_core::Support::Point))
+                    && (!scores
+                        || (inst.can(StrategyNeed::LogDensity)
+                            && inst.can(StrategyNeed::FixedSupport)
+                            && inst.support != ppl_core::Support::Point))
             }
         }
     }
@@ -214,7 +237,7 @@ impl Session {
         let mut me = FnElab::<Est>::new(self, &format!("{name}.{}", inst.name), 1, false);
         let vars: Vec<Var> = inst.params.iter().map(|(n, t)| me.b.param(n.clone(), t.clone())).collect();
         let args: Vec<Arr> = vars.iter().zip(&inst.params).map(|(v, (_, t))| Arr::from_ty(Atom::Var(*v), t)).collect();
-        let own = DistVal { kind: DistKind::Own, batch: Vec::new(), args: args.clone(), dist, span: inst.span };
+        let own = DistVal { batch: Vec::new(), args: args.clone(), dist, span: inst.span };
         me.own = Some(own.clone());
         match &decl.ast.target {
             StrategyTarget::Any { name, .. } => me.bind(name.as_str(), Value::Dist(Box::new(own))),
@@ -235,9 +258,12 @@ impl Session {
         let done = me.finish(vec![a.atom], decl.span);
         if !done.captures.is_empty() {
             self.report(
-                Diagnostic::error(codes::NOT_COMPILED_YET, "a strategy that uses parameters or data of the file is not compiled yet")
-                    .label(decl.span, "here")
-                    .help("pass them as arguments: `strategy name(baseline: real) for d (k)`, used as `by name(b)`"),
+                Diagnostic::error(
+                    codes::NOT_COMPILED_YET,
+                    "a strategy that uses parameters or data of the file is not compiled yet",
+                )
+                .label(decl.span, "here")
+                .help("pass them as arguments: `strategy name(baseline: real) for d (k)`, used as `by name(b)`"),
             );
             return None;
         }

@@ -25,8 +25,23 @@ pub(crate) enum Written {
 
 /// Names of types, for suggestions.
 pub(crate) const TYPE_NAMES: &[&str] = &[
-    "real", "int", "bool", "positive", "nonnegative", "unit", "interval", "integers", "natural", "simplex", "ordered", "corr_cholesky", "gen",
-    "target", "estimate", "point", "trace",
+    "real",
+    "int",
+    "bool",
+    "positive",
+    "nonnegative",
+    "unit",
+    "interval",
+    "integers",
+    "natural",
+    "simplex",
+    "ordered",
+    "corr_cholesky",
+    "gen",
+    "target",
+    "estimate",
+    "point",
+    "trace",
 ];
 
 impl<S: ElabStage> FnElab<'_, S> {
@@ -40,7 +55,10 @@ impl<S: ElabStage> FnElab<'_, S> {
                     Some(Written::Array { dtype, support, dims: dims.iter().chain(&inner).cloned().collect(), missing })
                 }
                 _ => {
-                    self.report(Diagnostic::error(codes::UNKNOWN_TYPE, "only numbers and truth values form arrays").label(ty.span, "here"));
+                    self.report(
+                        Diagnostic::error(codes::UNKNOWN_TYPE, "only numbers and truth values form arrays")
+                            .label(ty.span, "here"),
+                    );
                     None
                 }
             },
@@ -91,7 +109,8 @@ impl<S: ElabStage> FnElab<'_, S> {
                     "target" => Some(Written::Target),
                     "trace" => Some(Written::Trace),
                     other => {
-                        let mut d = Diagnostic::error(codes::UNKNOWN_TYPE, format!("there is no type `{other}`")).label(name.span, "not a type");
+                        let mut d = Diagnostic::error(codes::UNKNOWN_TYPE, format!("there is no type `{other}`"))
+                            .label(name.span, "not a type");
                         if let Some(near) = did_you_mean(other, TYPE_NAMES.iter().copied()) {
                             d = d.help(format!("did you mean `{near}`?")).edit(name.span, near);
                         }
@@ -139,7 +158,9 @@ impl<S: ElabStage> FnElab<'_, S> {
         match a.const_int() {
             Some(n) if n >= 0 => Some(Dim { n: n as usize, name: a.size_name }),
             Some(n) => {
-                self.report(Diagnostic::error(codes::SIZE_NOT_KNOWN, "a size can't be negative").label(e.span, format!("is {n}")));
+                self.report(
+                    Diagnostic::error(codes::SIZE_NOT_KNOWN, "a size can't be negative").label(e.span, format!("is {n}")),
+                );
                 None
             }
             None => {
@@ -165,10 +186,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                 && self.lookup_quiet(id.as_str()).is_none()
             {
                 let name = d.name.clone().unwrap_or_else(|| id.name.to_string().into());
-                self.bind(
-                    id.as_str(),
-                    Value::Array(Arr { size_name: Some(name), ..Arr::lit(ppl_core::Lit::Int(d.n as i64)) }),
-                );
+                self.bind(id.as_str(), Value::Array(Arr { size_name: Some(name), ..Arr::lit(ppl_core::Lit::Int(d.n as i64)) }));
                 continue;
             }
             if self.size(e)?.n != d.n {
@@ -209,9 +227,13 @@ impl<S: ElabStage> FnElab<'_, S> {
             (Written::Gen, v @ Value::Program(_)) => v,
             (Written::Gen, v @ Value::Decl(_)) => self.applied(v, span),
             (Written::Target, v @ Value::Target(_)) => v,
-            (Written::Target, Value::Program(g)) => Value::Target(Box::new(crate::value::TargetVal { span: g.span, program: *g, given: Vec::new() })),
+            (Written::Target, Value::Program(g)) => {
+                Value::Target(Box::new(crate::value::TargetVal { span: g.span, program: *g, given: Vec::new() }))
+            }
             (Written::Target, v @ Value::Decl(_)) => match self.applied(v, span) {
-                Value::Program(g) => Value::Target(Box::new(crate::value::TargetVal { span: g.span, program: *g, given: Vec::new() })),
+                Value::Program(g) => {
+                    Value::Target(Box::new(crate::value::TargetVal { span: g.span, program: *g, given: Vec::new() }))
+                }
                 _ => Value::Error,
             },
             (Written::Trace, v @ Value::Trace(_)) => v,
@@ -220,7 +242,9 @@ impl<S: ElabStage> FnElab<'_, S> {
             }
             (w, v) => {
                 let wanted = match w {
-                    Written::Array { dtype, dims, .. } => format!("an array of type `{}{}`", show_ty(dtype, &[]), if dims.is_empty() { "" } else { "[..]" }),
+                    Written::Array { dtype, dims, .. } => {
+                        format!("an array of type `{}{}`", show_ty(dtype, &[]), if dims.is_empty() { "" } else { "[..]" })
+                    }
                     Written::Gen => "a generative program".into(),
                     Written::Target => "a target (a model with the values it is given)".into(),
                     Written::Trace => "a trace".into(),

@@ -1,8 +1,7 @@
 //! What an expression evaluates to while a program is elaborated.
 
-use ppl_core::{Atom, DType, DistId, EstId, GenId, Lit, Support, Ty, Var};
+use ppl_core::{Atom, DType, DistId, GenId, Lit, Support, Ty, Var};
 use ppl_diag::Span;
-use ppl_syntax::ast;
 use std::fmt;
 use std::rc::Rc;
 
@@ -133,7 +132,6 @@ pub(crate) struct TraceVal {
 /// A distribution with its parameters.
 #[derive(Clone, Debug)]
 pub(crate) struct DistVal {
-    pub(crate) kind: DistKind,
     /// Independent elements around one event.
     pub(crate) batch: Vec<Dim>,
     /// Parameters: each has the batch axes in front or none of them.
@@ -141,17 +139,6 @@ pub(crate) struct DistVal {
     /// At one event's parameter types.
     pub(crate) dist: DistId,
     pub(crate) span: Span,
-}
-
-/// Where a distribution comes from.
-#[derive(Clone, Debug)]
-pub(crate) enum DistKind {
-    /// A `dist` declaration.
-    Declared(DeclId),
-    /// `constrain(base, support)`; the event reshaped to these sizes.
-    Constrained,
-    /// The strategy's own `d`.
-    Own,
 }
 
 /// A generative program with its arguments.
@@ -165,9 +152,6 @@ pub(crate) struct GenVal {
     pub(crate) level: usize,
     /// Shape of the result.
     pub(crate) result: Layout,
-    /// Names of sizes in the choices' types, in the order of the module's choices.
-    pub(crate) dims: Rc<Vec<Vec<Dim>>>,
-    pub(crate) stopped: bool,
     pub(crate) span: Span,
 }
 
@@ -197,10 +181,18 @@ pub(crate) enum Value {
     /// A built-in function.
     Builtin(&'static str),
     /// A strategy's `k` (`fresh(k)` if so).
-    Continuation { fresh: bool },
+    Continuation {
+        fresh: bool,
+    },
     /// A choice's address, in a loop over latents.
-    Address { target: Rc<TargetVal>, index: usize },
-    Support(Support),
+    Address {
+        target: Rc<TargetVal>,
+        index: usize,
+    },
+    Support {
+        support: Support,
+        dims: Vec<Dim>,
+    },
     /// An array whose elements are still being drawn by the enclosing loops.
     Partial(Box<Partial>),
     Unit,
@@ -228,7 +220,11 @@ pub(crate) struct Partial {
 /// Structure of a value whose arrays are passed one by one.
 #[derive(Clone, Debug)]
 pub(crate) enum Layout {
-    Array { dtype: DType, dims: Vec<Dim>, estimate: bool },
+    Array {
+        dtype: DType,
+        dims: Vec<Dim>,
+        estimate: bool,
+    },
     Tuple(Vec<Layout>),
     Trace(TraceVal),
     /// Nothing at run time: this very value.
@@ -254,7 +250,7 @@ impl Value {
             Value::Builtin(b) => format!("the built-in function `{b}`"),
             Value::Continuation { .. } => "a continuation".into(),
             Value::Address { .. } => "an address".into(),
-            Value::Support(s) => format!("the support `{s}`"),
+            Value::Support { support, .. } => format!("the support `{support}`"),
             Value::Partial(p) => format!("the choice `{}`, whose elements are still being drawn", p.name),
             Value::Unit => "nothing".into(),
             Value::Error => "an erroneous value".into(),
@@ -308,12 +304,4 @@ pub(crate) struct NamedStrategy {
     pub(crate) name: String,
     pub(crate) args: Vec<(Option<String>, Value)>,
     pub(crate) span: Span,
-}
-
-/// Identity of an estimator function with the globals it takes after its explicit parameters.
-#[derive(Clone, Debug)]
-pub(crate) struct EstRef {
-    pub(crate) id: EstId,
-    pub(crate) span: Span,
-    pub(crate) decl: Option<Rc<ast::File>>,
 }
