@@ -5,6 +5,7 @@ use crate::isa::{Isa, per_isa};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use ppl_abi::Kernel;
+use std::mem::MaybeUninit;
 
 /// A matrix in memory: element (i, j) at `ptr + i * row + j * col`.
 #[derive(Clone, Copy)]
@@ -66,9 +67,9 @@ product!(f32);
 product!(f64);
 
 /// Products of at most this many multiplications are done here.
-const SMALL_WORK: usize = 1024;
-/// Columns of a small product that share one pass over `a`.
-const LANES: usize = 16;
+const SMALL_WORK: usize = 4096;
+/// Elements of an operand that may be packed for that.
+const PACKED: usize = 512;
 
 /// Address of a kernel of this file.
 pub(crate) fn address<T: Float>(kernel: Kernel, isa: Isa) -> Option<*const u8> {
@@ -115,8 +116,11 @@ unsafe fn gemm_body<T: Float>(
                 matrix_vector(c.ptr, a, b.ptr, m, k, accumulate);
             } else if k == 0 || (b_col == 1 && (m == 1 || m * n * k <= SMALL_WORK)) {
                 by_rows(c.ptr, a, b, m, n, k, accumulate);
-            } else if m * n * k <= SMALL_WORK {
-                by_elements(c.ptr, a, b, m, n, k, accumulate);
+            } else if m * n * k <= SMALL_WORK && n * k <= PACKED {
+                let mut rows = [const { MaybeUninit::<T>::uninit() }; PACKED];
+                let rows = rows.as_mut_ptr().cast::<T>();
+                pack(b, n, k, rows);
+                by_rows(c.ptr, a, Strided { ptr: rows.cast_const(), row: n, col: 1 }, m, n, k, accumulate);
             } else {
                 T::product(c, a, b, m, n, k, T::lit(1.0), accumulate);
             }
@@ -183,58 +187,109 @@ unsafe fn by_rows<T: Float>(
     k: usize,
     accumulate: bool,
 ) {
-    for i in 0..m {
-        for from in (0..n).step_by(LANES) {
-            let len = (n - from).min(LANES);
-            // SAFETY: rows and columns below the matrices' shapes.
-            unsafe {
-                let c = c.add(i * n + from);
-                if len == LANES {
-                    let mut sum = if accumulate { c.cast::<[T; LANES]>().read_unaligned() } else { [T::lit(0.0); LANES] };
-                    for p in 0..k {
-                        let x = *a.ptr.add(i * a.row + p * a.col);
-                        let y = b.ptr.add(p * b.row + from).cast::<[T; LANES]>().read_unaligned();
-                        for j in 0..LANES {
-                            sum[j] = x.fma(y[j], sum[j]);
-                        }
-                    }
-                    c.cast::<[T; LANES]>().write_unaligned(sum);
-                } else {
-                    for j in 0..len {
-                        let mut sum = if accumulate { *c.add(j) } else { T::lit(0.0) };
-                        for p in 0..k {
-                            sum = (*a.ptr.add(i * a.row + p * a.col)).fma(*b.ptr.add(p * b.row + from + j), sum);
-                        }
-                        *c.add(j) = sum;
-                    }
-                }
-            }
+    let mut at = 0;
+    // SAFETY: `panel` gets `N` columns from `at`, of which all exist.
+    unsafe {
+        while n - at >= 32 {
+            panel::<T, 32>(c, a, b, at, m, n, k, accumulate);
+            at += 32;
+        }
+        if n - at >= 16 {
+            panel::<T, 16>(c, a, b, at, m, n, k, accumulate);
+            at += 16;
+        }
+        if n - at >= 8 {
+            panel::<T, 8>(c, a, b, at, m, n, k, accumulate);
+            at += 8;
+        }
+        if n - at >= 4 {
+            panel::<T, 4>(c, a, b, at, m, n, k, accumulate);
+            at += 4;
+        }
+        if n - at >= 2 {
+            panel::<T, 2>(c, a, b, at, m, n, k, accumulate);
+            at += 2;
+        }
+        if at < n {
+            panel::<T, 1>(c, a, b, at, m, n, k, accumulate);
         }
     }
 }
 
-/// Element after element of `c`.
+/// `N` columns of `c`, from column `at` on: four rows at a time, to have independent sums, then one.
 #[inline(always)]
-unsafe fn by_elements<T: Float>(
+#[allow(clippy::too_many_arguments, reason = "three matrices, their shape and a panel of it")]
+unsafe fn panel<T: Float, const N: usize>(
     c: *mut T,
     a: Strided<*const T>,
     b: Strided<*const T>,
+    at: usize,
     m: usize,
     n: usize,
     k: usize,
     accumulate: bool,
 ) {
-    for i in 0..m {
-        for j in 0..n {
-            // SAFETY: indices below the matrices' shapes.
-            unsafe {
-                let c = &mut *c.add(i * n + j);
-                let mut sum = if accumulate { *c } else { T::lit(0.0) };
-                for p in 0..k {
-                    sum = (*a.ptr.add(i * a.row + p * a.col)).fma(*b.ptr.add(p * b.row + j * b.col), sum);
-                }
-                *c = sum;
+    let mut i = 0;
+    // SAFETY: rows below the matrices' heights, and `N` columns that exist.
+    unsafe {
+        while m - i >= 4 {
+            tile::<T, 4, N>(c.add(i * n + at), n, a.ptr.add(i * a.row), a, b.ptr.add(at), b.row, k, accumulate);
+            i += 4;
+        }
+        while i < m {
+            tile::<T, 1, N>(c.add(i * n + at), n, a.ptr.add(i * a.row), a, b.ptr.add(at), b.row, k, accumulate);
+            i += 1;
+        }
+    }
+}
+
+/// `R` rows and `N` columns of `c`; `c`, `from` and `b` point at the tile's first elements.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "three matrices and a tile")]
+unsafe fn tile<T: Float, const R: usize, const N: usize>(
+    c: *mut T,
+    c_row: usize,
+    from: *const T,
+    a: Strided<*const T>,
+    b: *const T,
+    b_row: usize,
+    k: usize,
+    accumulate: bool,
+) {
+    // SAFETY: the caller's tile exists in `c`, its rows in `a` and its columns in `b`.
+    unsafe {
+        let mut sum = [[T::lit(0.0); N]; R];
+        if accumulate {
+            for r in 0..R {
+                sum[r] = c.add(r * c_row).cast::<[T; N]>().read_unaligned();
             }
+        }
+        for p in 0..k {
+            let y = b.add(p * b_row).cast::<[T; N]>().read_unaligned();
+            for r in 0..R {
+                let x = *from.add(r * a.row + p * a.col);
+                for j in 0..N {
+                    sum[r][j] = x.fma(y[j], sum[r][j]);
+                }
+            }
+        }
+        for r in 0..R {
+            c.add(r * c_row).cast::<[T; N]>().write_unaligned(sum[r]);
+        }
+    }
+}
+
+/// Copies a small `k x n` matrix into contiguous rows.
+///
+/// # Safety
+///
+/// `b` is valid, and `to` has room for `k * n` elements.
+#[inline(always)]
+unsafe fn pack<T: Float>(b: Strided<*const T>, n: usize, k: usize, to: *mut T) {
+    for p in 0..k {
+        for j in 0..n {
+            // SAFETY: indices below the matrix's shape.
+            unsafe { *to.add(p * n + j) = *b.ptr.add(p * b.row + j * b.col) }
         }
     }
 }

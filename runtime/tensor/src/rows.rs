@@ -29,36 +29,92 @@ per_isa! { sum_rows = sum_body[T: Float](dst: *mut T, src: *const T, rows: usize
 per_isa! { max_rows = max_body[T: Float](dst: *mut T, src: *const T, rows: usize, cols: usize) }
 per_isa! { sum_cols = sum_cols_body[T: Float](dst: *mut T, src: *const T, rows: usize, cols: usize) }
 
-/// Folds `map` of a contiguous row into lanes, and the lanes pairwise.
+/// A reduction: `join` over `map` of the elements. A trait, as closures would not be compiled for the instruction set.
+trait Reduction<T> {
+    fn start(&self) -> T;
+    fn map(&self, x: T) -> T;
+    fn join(a: T, b: T) -> T;
+}
+
+struct Sum;
+impl<T: Float> Reduction<T> for Sum {
+    #[inline(always)]
+    fn start(&self) -> T {
+        T::lit(0.0)
+    }
+    #[inline(always)]
+    fn map(&self, x: T) -> T {
+        x
+    }
+    #[inline(always)]
+    fn join(a: T, b: T) -> T {
+        a + b
+    }
+}
+
+struct Max;
+impl<T: Float> Reduction<T> for Max {
+    #[inline(always)]
+    fn start(&self) -> T {
+        -T::INF
+    }
+    #[inline(always)]
+    fn map(&self, x: T) -> T {
+        x
+    }
+    #[inline(always)]
+    fn join(a: T, b: T) -> T {
+        max(a, b)
+    }
+}
+
+/// Sum of exponentials above a shift.
+struct SumExp<T>(T);
+impl<T: Float> Reduction<T> for SumExp<T> {
+    #[inline(always)]
+    fn start(&self) -> T {
+        T::lit(0.0)
+    }
+    #[inline(always)]
+    fn map(&self, x: T) -> T {
+        (x - self.0).exp_()
+    }
+    #[inline(always)]
+    fn join(a: T, b: T) -> T {
+        a + b
+    }
+}
+
+/// Reduces a contiguous row into lanes, and the lanes pairwise.
 ///
 /// # Safety
 ///
 /// `src` is valid for reads of `n` elements.
 #[inline(always)]
-unsafe fn reduce<T: Float>(src: *const T, n: usize, start: T, map: impl Fn(T) -> T, join: impl Fn(T, T) -> T) -> T {
+unsafe fn reduce<T: Float, R: Reduction<T>>(src: *const T, n: usize, r: R) -> T {
     let full = n / L * L;
-    let mut tail = start;
-    let mut lanes = [start; L];
+    let mut tail = r.start();
+    let mut lanes = [tail; L];
     for at in (0..full).step_by(L) {
         // SAFETY: `at + L` is at most `n`.
         let x = unsafe { src.add(at).cast::<[T; L]>().read_unaligned() };
         for i in 0..L {
-            lanes[i] = join(lanes[i], map(x[i]));
+            lanes[i] = R::join(lanes[i], r.map(x[i]));
         }
     }
     for i in full..n {
         // SAFETY: `i` is below `n`.
-        tail = join(tail, map(unsafe { *src.add(i) }));
+        tail = R::join(tail, r.map(unsafe { *src.add(i) }));
     }
     if full > 0 {
         let mut width = L / 2;
         while width > 0 {
             for i in 0..width {
-                lanes[i] = join(lanes[i], lanes[i + width]);
+                lanes[i] = R::join(lanes[i], lanes[i + width]);
             }
             width /= 2;
         }
-        tail = join(lanes[0], tail);
+        tail = R::join(lanes[0], tail);
     }
     tail
 }
@@ -81,9 +137,9 @@ fn max<T: Float>(a: T, b: T) -> T {
 unsafe fn shifted_sum<T: Float>(src: *const T, n: usize) -> (T, T) {
     // SAFETY: the caller's row holds `n` elements.
     unsafe {
-        let top = reduce(src, n, -T::INF, |x| x, max);
+        let top = reduce(src, n, Max);
         let shift = if top.abs_() < T::INF { top } else { T::lit(0.0) };
-        (shift, reduce(src, n, T::lit(0.0), |x| (x - shift).exp_(), |a, b| a + b))
+        (shift, reduce(src, n, SumExp(shift)))
     }
 }
 
@@ -105,7 +161,7 @@ unsafe fn softmax_body<T: Float>(dst: *mut T, src: *const T, rows: usize, cols: 
         unsafe {
             let src = src.add(r * cols);
             let (shift, sum) = shifted_sum(src, cols);
-            map(dst.add(r * cols), src, cols, |x| (x - shift).exp_() / sum);
+            map(dst.add(r * cols), src, cols, Share(shift, sum));
         }
     }
 }
@@ -118,28 +174,55 @@ unsafe fn log_softmax_body<T: Float>(dst: *mut T, src: *const T, rows: usize, co
             let src = src.add(r * cols);
             let (shift, sum) = shifted_sum(src, cols);
             let log_sum = sum.log_();
-            map(dst.add(r * cols), src, cols, |x| (x - shift) - log_sum);
+            map(dst.add(r * cols), src, cols, LogShare(shift, log_sum));
         }
     }
 }
 
+/// What a softmax does to each element.
+trait Normalise<T> {
+    fn apply(&self, x: T) -> T;
+}
+
+/// Subtracts, exponentiates, divides.
+struct Share<T>(T, T);
+impl<T: Float> Normalise<T> for Share<T> {
+    #[inline(always)]
+    fn apply(&self, x: T) -> T {
+        (x - self.0).exp_() / self.1
+    }
+}
+
+/// Subtracts twice.
+struct LogShare<T>(T, T);
+impl<T: Float> Normalise<T> for LogShare<T> {
+    #[inline(always)]
+    fn apply(&self, x: T) -> T {
+        (x - self.0) - self.1
+    }
+}
+
 /// Elementwise over a row, in blocks, so that `dst` may equal `src`.
+///
+/// # Safety
+///
+/// Both are valid for `n` elements, equal or apart.
 #[inline(always)]
-unsafe fn map<T: Float>(dst: *mut T, src: *const T, n: usize, f: impl Fn(T) -> T) {
+unsafe fn map<T: Float>(dst: *mut T, src: *const T, n: usize, f: impl Normalise<T>) {
     let full = n / L * L;
     for at in (0..full).step_by(L) {
         // SAFETY: `at + L` is at most `n`.
         unsafe {
             let mut x = src.add(at).cast::<[T; L]>().read_unaligned();
             for lane in &mut x {
-                *lane = f(*lane);
+                *lane = f.apply(*lane);
             }
             dst.add(at).cast::<[T; L]>().write_unaligned(x);
         }
     }
     for i in full..n {
         // SAFETY: `i` is below `n`.
-        unsafe { *dst.add(i) = f(*src.add(i)) }
+        unsafe { *dst.add(i) = f.apply(*src.add(i)) }
     }
 }
 
@@ -162,7 +245,7 @@ unsafe fn cumsum_body<T: Float>(dst: *mut T, src: *const T, rows: usize, cols: u
 unsafe fn sum_body<T: Float>(dst: *mut T, src: *const T, rows: usize, cols: usize) {
     for r in 0..rows {
         // SAFETY: row `r` of `src`, element `r` of `dst`.
-        unsafe { *dst.add(r) = reduce(src.add(r * cols), cols, T::lit(0.0), |x| x, |a, b| a + b) }
+        unsafe { *dst.add(r) = reduce(src.add(r * cols), cols, Sum) }
     }
 }
 
@@ -170,7 +253,7 @@ unsafe fn sum_body<T: Float>(dst: *mut T, src: *const T, rows: usize, cols: usiz
 unsafe fn max_body<T: Float>(dst: *mut T, src: *const T, rows: usize, cols: usize) {
     for r in 0..rows {
         // SAFETY: row `r` of `src`, element `r` of `dst`.
-        unsafe { *dst.add(r) = reduce(src.add(r * cols), cols, -T::INF, |x| x, max) }
+        unsafe { *dst.add(r) = reduce(src.add(r * cols), cols, Max) }
     }
 }
 

@@ -9,6 +9,7 @@ const HUGE_SHAPE: f64 = 1e7;
 const TERMS: usize = 60_000;
 
 /// log(1 + u) - u, without cancellation.
+#[inline(always)]
 fn log1p_less(u: f64) -> f64 {
     if u.abs() > 0.1 {
         return u.log1p_() - u;
@@ -24,9 +25,13 @@ fn log1p_less(u: f64) -> f64 {
 }
 
 /// log(x^a e^-x / gamma(a + 1)).
+#[inline(always)]
 pub(crate) fn log_prefactor(a: f64, x: f64) -> f64 {
     if a >= 8.0 {
-        a * log1p_less((x - a) / a) - 0.5 * a.log_() - HALF_LOG_TWO_PI - stirling(a)
+        let mu = (x - a) / a;
+        // Far from the mode the sum 1 + mu would not give back x / a.
+        let log_less = if mu.abs() > 0.5 { (x / a).log_() - mu } else { log1p_less(mu) };
+        a * log_less - 0.5 * a.log_() - HALF_LOG_TWO_PI - stirling(a)
     } else {
         a * x.log_() - x - lgamma_positive(a + 1.0)
     }
@@ -40,6 +45,7 @@ struct Dual {
 }
 
 /// sum of x^n / ((a + 1) .. (a + n)), n from 0, with its derivative by a. Converges well for x <= a + 1.
+#[inline(always)]
 fn series(a: f64, x: f64) -> Dual {
     let (mut term, mut log_slope) = (1.0, 0.0);
     let mut sum = Dual { v: 1.0, d: 0.0 };
@@ -57,6 +63,7 @@ fn series(a: f64, x: f64) -> Dual {
 }
 
 /// The continued fraction h of Q(a, x) gamma(a) / (x^a e^-x) (DLMF 8.9.2 contracted), with its derivative by a. For x > a + 1.
+#[inline(always)]
 fn fraction(a: f64, x: f64) -> Dual {
     const TINY: f64 = 1e-300;
     let b0 = x + 1.0 - a;
@@ -69,8 +76,8 @@ fn fraction(a: f64, x: f64) -> Dual {
         let n = n as f64;
         let an = n * (a - n);
         let b = b0 + 2.0 * n;
-        let den = an.mul_add(d, b);
-        let dden = an.mul_add(dd, n.mul_add(d, -1.0));
+        let den = an * d + b;
+        let dden = an * dd + (n * d - 1.0);
         d = 1.0 / if den.abs() < TINY { TINY } else { den };
         dd = -d * d * dden;
         let next = b + an / c;
@@ -88,6 +95,7 @@ fn fraction(a: f64, x: f64) -> Dual {
 }
 
 /// (P, Q), each accurate where it is small. None outside the domain.
+#[inline(always)]
 fn gamma_pq(a: f64, x: f64) -> Option<(f64, f64)> {
     if !(a >= 0.0 && x >= 0.0) || a == f64::INFINITY {
         return None;
@@ -102,7 +110,8 @@ fn gamma_pq(a: f64, x: f64) -> Option<(f64, f64)> {
         return Some(normal_limit(a, x));
     }
     let log_front = log_prefactor(a, x);
-    if x <= a + 1.0 {
+    // The fraction also where a small shape makes Q small; there P is not.
+    if x <= a + 1.0 && !(a < 1.0 && x > 0.7) {
         let p = (log_front.exp_() * series(a, x).v).min(1.0);
         Some((p, 1.0 - p))
     } else {
@@ -129,16 +138,19 @@ fn normal_limit(a: f64, x: f64) -> (f64, f64) {
 }
 
 /// Regularised lower incomplete gamma function.
+#[inline(always)]
 pub(crate) fn gamma_p(a: f64, x: f64) -> f64 {
     gamma_pq(a, x).map_or(f64::NAN, |(p, _)| p)
 }
 
 /// Regularised upper incomplete gamma function.
+#[inline(always)]
 pub(crate) fn gamma_q(a: f64, x: f64) -> f64 {
     gamma_pq(a, x).map_or(f64::NAN, |(_, q)| q)
 }
 
 /// dx/da at constant P(a, x): minus the derivative of P by the shape, over the density. The common factor x^a e^-x cancels.
+#[inline(always)]
 pub(crate) fn gamma_draw_grad(a: f64, x: f64) -> f64 {
     if !(a > 0.0 && x >= 0.0) || a == f64::INFINITY || x == f64::INFINITY {
         return f64::NAN;

@@ -4,15 +4,33 @@ use super::gamma::HALF_LOG_TWO_PI;
 use crate::float::Elementary;
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 
+/// erfc(x / sqrt 2), where the rounding of the quotient does not count: it is carried along to first order.
+#[inline(always)]
+fn erfc_scaled(x: f64) -> f64 {
+    /// 1 / sqrt 2 less its nearest double.
+    const REST: f64 = -4.833_646_656_726_457e-17;
+    const TWO_OVER_SQRT_PI: f64 = 1.128_379_167_095_512_6;
+    let t = x * FRAC_1_SQRT_2;
+    let y = libm::erfc(t);
+    if t > 1.0 && t < 27.5 {
+        let lost = x.mul_add(FRAC_1_SQRT_2, -t) + x * REST;
+        y - lost * TWO_OVER_SQRT_PI * (-t * t).exp_()
+    } else {
+        y
+    }
+}
+
 /// Distribution function of the standard normal, accurate in both tails.
+#[inline(always)]
 pub(crate) fn normal_cdf(x: f64) -> f64 {
-    0.5 * libm::erfc(-x * FRAC_1_SQRT_2)
+    0.5 * erfc_scaled(-x)
 }
 
 /// log of `normal_cdf`, also where that underflows.
+#[inline(always)]
 pub(crate) fn log_normal_cdf(x: f64) -> f64 {
     if x > 0.0 {
-        (-0.5 * libm::erfc(x * FRAC_1_SQRT_2)).log1p_()
+        (-0.5 * erfc_scaled(x)).log1p_()
     } else if x > -20.0 {
         normal_cdf(x).log_()
     } else {
@@ -27,6 +45,7 @@ pub(crate) fn log_normal_cdf(x: f64) -> f64 {
 }
 
 /// Inverse of `normal_cdf` for 0 < p <= 1/2.
+#[inline(always)]
 fn lower_quantile(p: f64) -> f64 {
     if p > 0.25 {
         return SQRT_2 * erf_inv_centre(2.0 * p - 1.0);
@@ -45,6 +64,7 @@ fn lower_quantile(p: f64) -> f64 {
 }
 
 /// Inverse of `normal_cdf`; infinite at 0 and 1, NaN outside.
+#[inline(always)]
 pub(crate) fn normal_quantile(p: f64) -> f64 {
     if p > 0.0 && p <= 0.5 {
         lower_quantile(p)
@@ -60,6 +80,7 @@ pub(crate) fn normal_quantile(p: f64) -> f64 {
 }
 
 /// Inverse of `erf` for |y| <= 1/2, by Newton's method with the curvature known (Halley); relative precision near 0.
+#[inline(always)]
 fn erf_inv_centre(y: f64) -> f64 {
     const HALF_SQRT_PI: f64 = 0.886_226_925_452_758;
     let z = y * HALF_SQRT_PI;
@@ -73,6 +94,7 @@ fn erf_inv_centre(y: f64) -> f64 {
 }
 
 /// Inverse of `erf`; infinite at -1 and 1, NaN outside.
+#[inline(always)]
 pub(crate) fn erf_inv(y: f64) -> f64 {
     if y.abs() <= 0.5 {
         return erf_inv_centre(y);

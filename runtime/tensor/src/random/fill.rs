@@ -36,44 +36,39 @@ per_isa! {
     permutation = permutation_body[T: Float](dst: *mut i64, n: usize, seed: u64, site: u64, step: u64, time: u64)
 }
 
-/// Fills `n` elements from `block(index)`, or a few from `at(element)`.
-///
-/// # Safety
-///
-/// `dst` is valid for writes of `n` elements.
-#[inline(always)]
-unsafe fn fill<T: Float>(dst: *mut T, n: usize, block: impl Fn(usize) -> [T; BLOCK], at: impl Fn(usize) -> T) {
-    let full = n / BLOCK;
-    for b in 0..full {
-        // SAFETY: `(b + 1) * BLOCK` is at most `n`.
-        unsafe { dst.add(b * BLOCK).cast::<[T; BLOCK]>().write_unaligned(block(b)) }
-    }
-    let from = full * BLOCK;
-    let rest = n - from;
-    if rest < SCALAR {
-        for e in from..n {
-            // SAFETY: `e` is below `n`.
-            unsafe { *dst.add(e) = at(e) }
+/// Fills `$n` elements at `$dst` from blocks, or a few one by one. A macro, as closures would not be compiled for the instruction set.
+macro_rules! fill {
+    ($dst:ident, $n:ident, $stream:ident, $block:path, $at:path) => {{
+        let full = $n / BLOCK;
+        for b in 0..full {
+            // SAFETY: `(b + 1) * BLOCK` is at most `n`.
+            unsafe { $dst.add(b * BLOCK).cast::<[T; BLOCK]>().write_unaligned($block($stream, b)) }
         }
-    } else {
-        let last = block(full);
-        // SAFETY: `rest` elements remain, fewer than a block.
-        unsafe { std::ptr::copy_nonoverlapping(last.as_ptr(), dst.add(from), rest) }
-    }
+        let from = full * BLOCK;
+        let rest = $n - from;
+        if rest < SCALAR {
+            for e in from..$n {
+                // SAFETY: `e` is below `n`.
+                unsafe { *$dst.add(e) = $at($stream, e) }
+            }
+        } else {
+            let last = $block($stream, full);
+            // SAFETY: `rest` elements remain, fewer than a block.
+            unsafe { std::ptr::copy_nonoverlapping(last.as_ptr(), $dst.add(from), rest) }
+        }
+    }};
 }
 
 #[inline(always)]
 unsafe fn uniform_body<T: Float>(dst: *mut T, n: usize, seed: u64, site: u64, step: u64, time: u64) {
     let stream = Stream::new(seed, site, step, time);
-    // SAFETY: the caller's buffer holds `n` elements.
-    unsafe { fill(dst, n, |b| T::uniform_block(stream, b), |e| T::uniform_at(stream, e)) }
+    fill!(dst, n, stream, T::uniform_block, T::uniform_at)
 }
 
 #[inline(always)]
 unsafe fn normal_body<T: Float>(dst: *mut T, n: usize, seed: u64, site: u64, step: u64, time: u64) {
     let stream = Stream::new(seed, site, step, time);
-    // SAFETY: the caller's buffer holds `n` elements.
-    unsafe { fill(dst, n, |b| T::normal_block(stream, b), |e| T::normal_at(stream, e)) }
+    fill!(dst, n, stream, T::normal_block, T::normal_at)
 }
 
 #[inline(always)]
@@ -107,12 +102,38 @@ unsafe fn bernoulli_body<T: Float>(
     }
 }
 
-/// The index at which the running sum of `weight(0..k)` passes a share `u` of their total; -1 without positive finite total.
+/// Weights of categories.
+trait Weights {
+    /// The weight of category `j`.
+    fn weight(&self, j: usize) -> f64;
+}
+
+/// Weights as they are.
+struct Plain<T>(*const T);
+impl<T: Float> Weights for Plain<T> {
+    #[inline(always)]
+    fn weight(&self, j: usize) -> f64 {
+        // SAFETY: made from a row of weights, and asked for its categories only.
+        unsafe { (*self.0.add(j)).wide() }
+    }
+}
+
+/// Weights from logarithms, over the largest one.
+struct Log<T>(*const T, f64);
+impl<T: Float> Weights for Log<T> {
+    #[inline(always)]
+    fn weight(&self, j: usize) -> f64 {
+        // SAFETY: made from a row of logarithms, and asked for its categories only.
+        unsafe { ((*self.0.add(j)).wide() - self.1).exp_() }
+    }
+}
+
+/// The index at which the running sum of `k` weights passes a share `u` of their total; -1 without positive finite total.
 #[inline(always)]
-fn invert(k: usize, u: f64, weight: impl Fn(usize) -> f64) -> i64 {
+fn invert(k: usize, u: f64, weights: impl Weights) -> i64 {
     let mut total = 0.0;
     for j in 0..k {
-        let w = weight(j);
+        let w = weights.weight(j);
         total += if w >= 0.0 { w } else { f64::NAN };
     }
     if !(total > 0.0 && total < f64::INFINITY) {
@@ -121,7 +142,7 @@ fn invert(k: usize, u: f64, weight: impl Fn(usize) -> f64) -> i64 {
     let target = u * total;
     let (mut sum, mut last) = (0.0, -1);
     for j in 0..k {
-        let w = weight(j);
+        let w = weights.weight(j);
         if w > 0.0 {
             sum += w;
             last = j as i64;
@@ -150,7 +171,7 @@ unsafe fn categorical_body<T: Float>(
     for e in 0..n {
         let u = T::uniform_at(stream, e).wide();
         // SAFETY: row `e` holds `k` weights; `e` is below `n`.
-        unsafe { *dst.add(e) = invert(k, u, |j| (*p.add(e * row + j)).wide()) }
+        unsafe { *dst.add(e) = invert(k, u, Plain(p.add(e * row))) }
     }
 }
 
@@ -172,13 +193,13 @@ unsafe fn categorical_log_body<T: Float>(
         let u = T::uniform_at(stream, e).wide();
         // SAFETY: row `e` holds `k` logarithms; `e` is below `n`.
         unsafe {
-            let log = |j: usize| (*p.add(e * row + j)).wide();
+            let row = p.add(e * row);
             let mut top = f64::NEG_INFINITY;
             for j in 0..k {
-                let l = log(j);
+                let l = (*row.add(j)).wide();
                 top = if l > top { l } else { top };
             }
-            *dst.add(e) = invert(k, u, |j| (log(j) - top).exp_());
+            *dst.add(e) = invert(k, u, Log(row, top));
         }
     }
 }
@@ -203,7 +224,7 @@ unsafe fn permutation_body<T: Float>(dst: *mut i64, n: usize, seed: u64, site: u
 #[cfg(test)]
 mod tests {
     use super::super::draw::{uniform32, uniform64};
-    use super::invert;
+    use super::{Plain, invert};
 
     #[test]
     fn uniforms_reach_neither_end() {
@@ -213,7 +234,7 @@ mod tests {
 
     #[test]
     fn inversion_skips_empty_categories_and_refuses_bad_weights() {
-        let w = |v: &'static [f64]| move |j: usize| v[j];
+        let w = |v: &[f64]| Plain(v.as_ptr());
         assert_eq!(invert(4, 0.999_999_999, w(&[0.0, 1.0, 3.0, 0.0])), 2);
         assert_eq!(invert(4, 1e-12, w(&[0.0, 1.0, 3.0, 0.0])), 1);
         assert_eq!(invert(4, 0.26, w(&[0.0, 1.0, 3.0, 0.0])), 2);
