@@ -499,7 +499,10 @@ impl<S: ElabStage> FnElab<'_, S> {
                 match &args[0].0 {
                     Value::Address { target, index } => {
                         let c = self.latents(target)[*index].clone();
-                        Some(Value::Support { support: c.support, dims: Some(c.ty.shape.iter().map(|n| Dim::from(*n)).collect()) })
+                        Some(Value::Support {
+                            support: c.support,
+                            dims: Some(c.ty.shape.iter().map(|n| Dim::from(*n)).collect()),
+                        })
                     }
                     Value::Dist(d) => {
                         let inst = self.s.module.dist(d.dist);

@@ -128,7 +128,9 @@ impl<S: ElabStage> FnElab<'_, S> {
         let vector = matches!(support, Support::Simplex | Support::Ordered);
         if vector && dims.is_empty() {
             return self.fail(
-                Diagnostic::error(codes::SHAPES_DISAGREE, format!("`{support}` is a set of vectors")).label(span, "no size here").help("`constrain(normal(zeros(3), 1), ordered)`"),
+                Diagnostic::error(codes::SHAPES_DISAGREE, format!("`{support}` is a set of vectors"))
+                    .label(span, "no size here")
+                    .help("`constrain(normal(zeros(3), 1), ordered)`"),
             );
         }
         let free_shape = bijectors::free_shape(support, &shape);

@@ -145,7 +145,7 @@ impl Session {
                             .label(item.span, "neural networks come with a later release")
                             .help("write the layers out: `let h = tanh(matmul(w, x) + b)`"),
                     );
-                } else if !known.contains(&text.as_str()) {
+                } else if path.first().is_some_and(|p| p == "std") && !known.contains(&text.as_str()) {
                     let d = Diagnostic::error(codes::UNKNOWN_IMPORT, format!("there is no module `{text}`"))
                         .label(item.span, "not found")
                         .note(format!("modules: {}", known.join(", ")));

@@ -190,7 +190,10 @@ pub(crate) enum Value {
         index: usize,
     },
     /// A support, of a value of these sizes where it belongs to a choice.
-    Support { support: Support, dims: Option<Vec<Dim>> },
+    Support {
+        support: Support,
+        dims: Option<Vec<Dim>>,
+    },
     /// An array whose elements are still being drawn by the enclosing loops.
     Partial(Box<Partial>),
     Unit,
