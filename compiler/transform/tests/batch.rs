@@ -396,6 +396,42 @@ fn a_chain_in_a_plate_is_one_loop_over_arrays() {
 }
 
 #[test]
+fn rows_read_at_a_loops_index_are_slices() {
+    // In a plate of chains, with a row chosen by the lane inside the loop, and with the next row.
+    let f = plate(4, &[Ty::float([4, 7]), Ty::float([7]), Ty::float([7])], |b, i, p| {
+        let t = b.index_var("t");
+        let h = b.fresh("h", Ty::FLOAT);
+        b.begin();
+        let row = b.gather(p[0], i, 0);
+        let x = b.gather(row, t.into(), 0);
+        let after = b.add(t.into(), Atom::int(1));
+        let x_next = b.gather(row, after, 0);
+        let c = b.prim(Prim::Gt, &[h.into(), Atom::float(0.0)]);
+        b.begin();
+        let w = b.gather(p[1], t.into(), 0);
+        let again = b.gather(p[1], t.into(), 0);
+        let y = b.add(w, again);
+        let then = b.end(vec![y]);
+        b.begin();
+        let els = b.end(vec![x_next]);
+        let y: Atom = b.if_(c, then, els)[0].into();
+        let e = b.sum_all(p[2]);
+        let y = b.mul(y, e);
+        let next = b.mul(h.into(), x);
+        let next = b.add(next, y);
+        let next = b.un(Prim::Sin, next);
+        let body = b.end(vec![next, next]);
+        let scan = Scan { len: 6, index: t, carry: vec![(h, Atom::float(0.0))], xs: vec![], body, reverse: true };
+        b.scan(scan).into_iter().map(Atom::Var).collect()
+    });
+    let (g, _) = batched(&f);
+    assert_eq!(count(&g.body, &|op| matches!(op, Op::Gather { .. })), 0);
+    let scan = g.body.stmts.iter().find_map(|s| if let Op::Scan(s) = &s.op { Some(s) } else { None }).expect("a loop");
+    assert_eq!(scan.xs.len(), 3);
+    assert_eq!(count(&scan.body, &|op| matches!(op, Op::Reduce { op: ReduceOp::Sum, .. })), 0, "runs once");
+}
+
+#[test]
 fn calls_run_lane_by_lane() {
     let mut b = Builder::new("calls");
     let x: Atom = b.param("x", Ty::float([3])).into();

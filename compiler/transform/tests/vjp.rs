@@ -4,7 +4,7 @@ mod common;
 
 use common::generate::{Options, program};
 use common::{Stream, Value, assert_close, close, run, verified};
-use ppl_core::{Atom, Block, Builder, DType, Det, DetRandom, Func, Op, Prim, ReduceOp, RngKind, Scan, Ty};
+use ppl_core::{Atom, Block, Builder, DType, Det, DetRandom, Func, Linalg, Op, Prim, ReduceOp, RngKind, Scan, Ty};
 use ppl_transform::batch::batch;
 use ppl_transform::vjp::{pullback, vjp};
 
@@ -392,4 +392,18 @@ fn pullback_takes_cotangents() {
     let v = |a, b| Value::new(&[2], vec![a, b]);
     let out = run(&g, &[v(1.0, 2.0), v(3.0, 5.0), v(7.0, 11.0)]);
     assert_close("pullback", &out[2], &v(3.0 * 1f64.exp() + 14.0, 5.0 * 2f64.exp() + 44.0), 1e-12);
+}
+
+#[test]
+fn solves_read_the_lower_triangle_only() {
+    for transpose in [false, true] {
+        let mut b = Builder::new("solve");
+        let l: Atom = b.param("l", Ty::float([2, 3, 3])).into();
+        let rhs: Atom = b.param("b", Ty::float([2, 3, 2])).into();
+        let y = b.linalg(Linalg::Solve { transpose }, &[l, rhs]);
+        let f = scalarised(&b.finish(vec![y]));
+        let mut args = arguments(&f, 7);
+        (0..2).for_each(|c| (0..3).for_each(|i| args[0].data[c * 9 + i * 4] += 3.0));
+        assert!(check(&f, &args, 1e-7).1 == 1.0);
+    }
 }
