@@ -551,7 +551,13 @@ impl<S: ElabStage> FnElab<'_, S> {
                 match (&args[0].0, &args[1].0) {
                     (Value::Dist(d), Value::Support { support, dims }) => {
                         // A support without an address: the distribution's own sizes.
-                        let dims = dims.clone().unwrap_or_else(|| d.batch.clone());
+                        let dims = dims.clone().unwrap_or_else(|| {
+                            let mut own = d.batch.clone();
+                            if let (Support::Simplex, Some(last)) = (support, own.last_mut()) {
+                                *last = Dim::from(last.n + 1);
+                            }
+                            own
+                        });
                         Some(self.constrain_dist(d, support, &dims, span))
                     }
                     (a, b) => {

@@ -250,7 +250,7 @@ fn parameters(ps: &[ppl_syntax::ast::FnParam]) -> String {
     ps.iter().map(|p| p.name.as_str().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-fn prepare(library: &[File], file: &File, shapes: Option<DataShapes>, overrides: &FitOverrides) -> Session {
+pub(crate) fn prepare(library: &[File], file: &File, shapes: Option<DataShapes>, overrides: &FitOverrides) -> Session {
     let mut s = Session::new(shapes, overrides.strategies.clone());
     library.iter().for_each(|f| s.declare(f, true));
     s.declare(file, false);
@@ -368,7 +368,11 @@ fn plan(s: &mut Session, fit: &Rc<Fit>, span: Span, o: &FitOverrides) -> Option<
 }
 
 /// The model with its given values, and the guide.
-fn model_and_guide(me: &mut FnElab<'_, Est>, fit: &Fit, guide: Option<&Expr>) -> Option<(Option<TargetVal>, Option<GenVal>)> {
+pub(crate) fn model_and_guide(
+    me: &mut FnElab<'_, Est>,
+    fit: &Fit,
+    guide: Option<&Expr>,
+) -> Option<(Option<TargetVal>, Option<GenVal>)> {
     let model = match &fit.model {
         None => None,
         Some(e) => {

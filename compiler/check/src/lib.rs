@@ -17,6 +17,7 @@ mod dists;
 mod entries;
 mod expr;
 mod func;
+mod guide;
 mod names;
 mod programs;
 mod session;
@@ -30,6 +31,7 @@ pub use entries::{
     Entry, Evaluated, FitPlan, GuideDraws, Output, Setting, SettingValue, Simulation, elaborate, elaborate_density,
     elaborate_expression, elaborate_simulation,
 };
+pub use guide::{guide_source, unconstrained_init};
 pub use session::Global;
 
 use ppl_core::{DType, DetId, Module, Support, Ty};
