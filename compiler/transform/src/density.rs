@@ -32,7 +32,8 @@ pub(crate) fn density(cx: &mut Inliner<'_>, id: GenId) -> Result<Func<Est>, Vec<
         trace.push(View { value: b.param(c.addr, c.ty).into(), axes: order });
     }
     let scopes = vec![Scope::default()];
-    let mut pass = Density { cx, trace: vec![trace], next: 0, loops: Vec::new(), scopes, pending: Vec::new(), errors: Vec::new() };
+    let mut pass =
+        Density { cx, trace: vec![trace], next: 0, loops: Vec::new(), scopes, pending: Vec::new(), errors: Vec::new() };
     let mut copy = Cx::new(&g, &args);
     let mut results = copy.block(&mut b, &mut pass, &g.body);
     if !pass.errors.is_empty() {

@@ -91,7 +91,11 @@ impl<'m> Inliner<'m> {
         Ok(f)
     }
 
-    fn making<T>(&mut self, what: Making, make: impl FnOnce(&mut Self) -> Result<T, Vec<Diagnostic>>) -> Result<T, Vec<Diagnostic>> {
+    fn making<T>(
+        &mut self,
+        what: Making,
+        make: impl FnOnce(&mut Self) -> Result<T, Vec<Diagnostic>>,
+    ) -> Result<T, Vec<Diagnostic>> {
         if self.active.contains(&what) {
             let (name, span) = match what {
                 Making::Sim(g) | Making::Density(g) => (&self.module.generative(g).name, self.module.generative(g).span),
@@ -162,7 +166,8 @@ pub(crate) fn label_prefix(block: &mut Block<Est>, callee: &str, prefix: &str) {
     });
 }
 
-fn distinct_labels(block: &mut Block<Est>, seen: &mut HashMap<String, usize>) {
+/// Adds an ordinal to labels that occur again.
+pub(crate) fn distinct_labels(block: &mut Block<Est>, seen: &mut HashMap<String, usize>) {
     each_label(block, &mut |label| {
         let n = seen.entry(label.clone()).or_default();
         if *n > 0 {

@@ -9,6 +9,9 @@
 mod density;
 mod expand;
 mod inline;
+mod scope;
 mod sim;
+mod strategies;
 
 pub use inline::{density, inline, sim, user_label};
+pub use strategies::{strategies, strategies_value_only};

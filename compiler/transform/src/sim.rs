@@ -24,7 +24,14 @@ pub(crate) fn sim(cx: &mut Inliner<'_>, id: GenId) -> Result<Func<Est>, Vec<Diag
     let mut b = Builder::<Est>::new(format!("{}.sim", g.name));
     b.func.span = g.span;
     let args: Vec<Atom> = g.params.iter().map(|p| b.param(g.vars[p.index()].name.clone(), g.ty(*p).clone()).into()).collect();
-    let mut sim = Sim { cx, program: g.name.clone(), loops: Vec::new(), scopes: vec![Scope::default()], pending: Vec::new(), errors: Vec::new() };
+    let mut sim = Sim {
+        cx,
+        program: g.name.clone(),
+        loops: Vec::new(),
+        scopes: vec![Scope::default()],
+        pending: Vec::new(),
+        errors: Vec::new(),
+    };
     let mut copy = Cx::new(&g, &args);
     let mut results = copy.block(&mut b, &mut sim, &g.body);
     if !sim.errors.is_empty() {
@@ -199,10 +206,13 @@ impl Hook<Gen, Est> for Sim<'_, '_> {
             }
             GenRandom::Factor(_) => {
                 self.errors.push(
-                    Diagnostic::error(Code("E0401"), format!("`{}` adds a `factor`, so it can be scored but not simulated", self.program))
-                        .label(stmt.span, "adds to the log density, whatever the draws are")
-                        .note("the log density of its draws is known only up to a constant")
-                        .help(format!("use `normalize {}() by sir(guide(), 20)`, or move the factor to the model", self.program)),
+                    Diagnostic::error(
+                        Code("E0401"),
+                        format!("`{}` adds a `factor`, so it can be scored but not simulated", self.program),
+                    )
+                    .label(stmt.span, "adds to the log density, whatever the draws are")
+                    .note("the log density of its draws is known only up to a constant")
+                    .help(format!("use `normalize {}() by sir(guide(), 20)`, or move the factor to the model", self.program)),
                 );
                 Vec::new()
             }
