@@ -1,17 +1,20 @@
-//! Transformations: from generative and estimator programs to one deterministic surrogate with its gradient.
+//! Transformations: from generative and estimator programs to one deterministic surrogate, and its gradient.
 //!
-//! In pipeline order: [`sim`] and [`density`] (applied by [`inline`]), [`smooth`], [`strategies`], then batching and derivatives.
+//! In pipeline order: [`sim`] and [`density`] (applied by [`inline`]), [`smooth`], [`strategies`]; then [`batch`], [`vjp`] and [`step`].
 //! Each file opens with its equations.
 //!
-//! **Invariant:** programs in, programs and diagnostics out. Nothing is run, read or printed; the same input gives the
-//! same output, names and sites included.
+//! **Invariant:** every pass is a plain function from programs to programs and diagnostics: nothing here does IO, prints or
+//! runs a program; the same input gives the same output, names and sites included.
 
+pub mod batch;
 mod density;
 mod expand;
 mod inline;
 mod scope;
 mod sim;
+pub mod step;
 mod strategies;
+pub mod vjp;
 
 pub use inline::{density, inline, sim, user_label};
 pub use strategies::{strategies, strategies_value_only};

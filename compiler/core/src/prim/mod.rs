@@ -4,9 +4,14 @@
 //! interpreter, code generation, documentation pages and generated tests read it.
 
 mod arith;
+mod builtins;
 mod logic;
 mod special;
+#[cfg(test)]
+mod tests;
 mod transcendental;
+
+pub use builtins::{BUILTINS, BuiltinDef, Topic, builtin};
 
 use crate::{Atom, Builder, DType, Det};
 use ppl_abi::Kernel;
@@ -74,6 +79,7 @@ pub enum Prim {
     BetaInc,
     XLogY,
     XLog1pY,
+    GammaDrawGrad,
     // logic and conversion
     Lt,
     Le,
@@ -136,14 +142,24 @@ pub struct Sig {
     pub result: Elem,
 }
 
+/// Emits the cotangents of a primitive's operands; see [`Vjp::Rule`].
+pub type VjpRule = fn(&mut Builder<Det>, &[Atom], Atom, Atom) -> Vec<Option<Atom>>;
+
 /// Adjoint of a primitive.
 #[derive(Clone, Copy)]
 pub enum Vjp {
-    /// `(builder, operands, result, cotangent)` to one cotangent for each real operand (`None`: zero), of the result's shape.
-    /// The caller sums over elements for scalar operands.
-    Rule(fn(&mut Builder<Det>, &[Atom], Atom, Atom) -> Vec<Option<Atom>>),
+    /// `(builder, operands, result, cotangent)` to one cotangent for each operand (`None`: zero, always for operands that
+    /// are not real), of the result's shape. The caller sums over elements for scalar operands.
+    Rule(VjpRule),
     /// Derivative zero wherever it exists.
     Zero,
+    /// A rule as in [`Vjp::Rule`] that lacks some operands.
+    Partial {
+        /// Gives `None` for the missing operands.
+        rule: VjpRule,
+        /// Operands without a derivative, and the reason shown to a user whose parameters reach one.
+        missing: &'static [(usize, &'static str)],
+    },
     /// No derivative; the reason is shown to the user.
     None(&'static str),
 }
@@ -153,7 +169,7 @@ pub enum Vjp {
 pub enum Lower {
     /// Machine instructions, written in code generation.
     Inline,
-    /// A kernel of the run-time, elementwise over arrays.
+    /// A kernel of the run-time, elementwise over real arrays. (Integer operands of a `num` primitive are computed inline.)
     Kernel(Kernel),
 }
 
@@ -245,7 +261,8 @@ impl Sig {
     /// Reads a row's signature. A malformed row is a mistake in the table, found by the table's test.
     fn parse(text: &str) -> Sig {
         let (params, result) = text.split_once("->").unwrap_or((text, "real"));
-        let params = params.trim().trim_start_matches('(').trim_end_matches(')');
+        let params = params.trim();
+        let params = params.strip_prefix('(').and_then(|p| p.strip_suffix(')')).unwrap_or(params);
         let mut list = Vec::new();
         let mut rest = params;
         while let Some((name, after)) = rest.split_once(':') {
