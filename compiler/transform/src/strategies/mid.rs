@@ -1,6 +1,6 @@
 //! The stage between `Est` and `Det`: draws have sites, choices still mark where a strategy acts.
 
-use ppl_core::{Atom, DetRandom, Func, RandomOp, Stage};
+use ppl_core::{AnyRandom, Atom, DetRandom, EstRandom, Func, RandomOp, RandomView, Stage};
 use ppl_diag::Span;
 
 /// See the module.
@@ -49,6 +49,19 @@ impl RandomOp for MidRandom {
 
     fn is_pure(&self) -> bool {
         !matches!(self, MidRandom::Again { .. })
+    }
+
+    /// The stage has no text format of its own: marks and splits print as calls of `k`.
+    fn view(&self) -> RandomView<'_> {
+        const CHOICE: EstRandom = EstRandom::Continue { x: Atom::Lit(ppl_core::Lit::Int(0)), fresh: false };
+        match self {
+            MidRandom::Rng(r) => RandomView::Det(r),
+            MidRandom::Mark { .. } | MidRandom::Split { .. } | MidRandom::Again { .. } => RandomView::Est(&CHOICE),
+        }
+    }
+
+    fn from_any(any: AnyRandom) -> Option<Self> {
+        if let AnyRandom::Det(r) = any { Some(MidRandom::Rng(r)) } else { None }
     }
 }
 
