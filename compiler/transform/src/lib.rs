@@ -1,7 +1,20 @@
-//! Transformations between and within the stages of the core IR.
+//! Transformations: from generative and estimator programs to one deterministic surrogate, and its gradient.
 //!
-//! **Invariant:** every pass is a plain function from programs to programs: nothing here does IO, prints or runs a program.
+//! In pipeline order: [`sim`] and [`density`] (applied by [`inline`]), [`smooth`], [`strategies`]; then [`batch`], [`vjp`] and [`step`].
+//! Each file opens with its equations.
+//!
+//! **Invariant:** every pass is a plain function from programs to programs and diagnostics: nothing here does IO, prints or
+//! runs a program; the same input gives the same output, names and sites included.
 
 pub mod batch;
+mod density;
+mod expand;
+mod inline;
+mod scope;
+mod sim;
 pub mod step;
+mod strategies;
 pub mod vjp;
+
+pub use inline::{density, inline, sim, user_label};
+pub use strategies::{strategies, strategies_value_only};

@@ -1,0 +1,437 @@
+//! Which costs depend on which choices, and where.
+//!
+//! in:    a program between `Est` and `Det`, its estimate
+//! out:   the estimate as a sum of terms, and for each variable the choices that it depends on, lane by lane
+//!
+//! Terms (the estimate, all elements summed):
+//!
+//!   T[ a + b ] = T[a] + T[b]      T[ -a ] = -T[a]      T[ c * a ] = c * T[a]      T[ a / c ] = T[a] / c      (c: no choice reaches it)
+//!   T[ sum(a) ] = T[a]            T[ (map i { r })] = T[r] in the body, once an iteration;  the same for stacks of a scan
+//!   T[ if c { a } else { b } ] = T[a] in one branch + T[b] in the other
+//!   T[ stop(a) ] = a, which is no cost: no gradient is wanted of it
+//!   T[ a ] = a otherwise: what is not additive is one term
+//!
+//! Dependence of `v` on a choice inside loops `l1 .. ln`, for each of them:
+//!
+//!   loop m      `v` stands in an iteration of `m`, and depends on the choice's lane of that number (same);
+//!               on that and earlier ones (after); on that and later ones (before, where the scan runs backwards)
+//!   axis a      the same for the elements of `v` along its axis `a`
+//!   all         `v` depends on every lane
+//!
+//! A map turns `loop m` into axis 0 of its outputs, indexing by a loop's index turns it back: so lanes keep together
+//! from one plate to the next (a guide's plate and the model's). A carry turns `same` into `after`.
+
+use crate::strategies::mid::{Mid, MidRandom};
+use ppl_core::{Atom, Block, Func, Op, Prim, ReduceOp, Var};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Lanes relative to a choice's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Same,
+    After,
+    Before,
+}
+
+/// See the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Align {
+    Loop(Var, Order),
+    Axis(usize, Order),
+    All,
+}
+
+/// Choices (by the variable that holds the value), and for each of their loops how lanes correspond.
+pub(crate) type Deps = BTreeMap<Var, Vec<Align>>;
+
+/// A position in a function: statements with blocks, and which block, outermost first.
+pub(crate) type Path = Vec<(usize, usize)>;
+
+/// A loop around a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Loop {
+    pub(crate) index: Var,
+    pub(crate) len: usize,
+    pub(crate) scan: bool,
+}
+
+/// How a term is scaled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Scale {
+    Neg,
+    Mul(Atom),
+    Div(Atom),
+}
+
+/// One summand of the estimate: every element of `atom`, in every iteration of the loops on `path`.
+#[derive(Clone, Debug)]
+pub(crate) struct Term {
+    pub(crate) path: Path,
+    pub(crate) atom: Atom,
+    pub(crate) scale: Vec<Scale>,
+    /// Whether it is under `stop`.
+    pub(crate) stopped: bool,
+    pub(crate) deps: Deps,
+}
+
+/// What is known of a function.
+pub(crate) struct Flow<'f> {
+    pub(crate) func: &'f Func<Mid>,
+    /// By variable; none for those that no choice reaches.
+    pub(crate) deps: HashMap<Var, Deps>,
+    /// The block that defines each variable; absent for parameters.
+    pub(crate) at: HashMap<Var, Path>,
+    /// Statement that defines each output.
+    defs: HashMap<Var, (Path, usize)>,
+    /// Choices reached through the conditions around each branch.
+    control: HashMap<Path, Deps>,
+    /// Every choice, in program order, with the block and statement that make it.
+    pub(crate) choices: Vec<(Var, Path, usize)>,
+    /// Loops whose lanes are not matched with a choice's.
+    unmatched: HashSet<Var>,
+    /// Only what a replay can follow is matched.
+    strict: bool,
+}
+
+impl<'f> Flow<'f> {
+    /// Analyses `func`.
+    pub(crate) fn new(func: &'f Func<Mid>) -> Self {
+        Self::with(func, false, HashSet::new())
+    }
+
+    /// Analyses `func` for a replay: scans and the loops in `unmatched` are not matched lane by lane.
+    pub(crate) fn strict(func: &'f Func<Mid>, unmatched: HashSet<Var>) -> Self {
+        Self::with(func, true, unmatched)
+    }
+
+    fn with(func: &'f Func<Mid>, strict: bool, unmatched: HashSet<Var>) -> Self {
+        let mut flow = Flow {
+            func,
+            deps: HashMap::new(),
+            at: HashMap::new(),
+            defs: HashMap::new(),
+            control: HashMap::new(),
+            choices: Vec::new(),
+            unmatched,
+            strict,
+        };
+        flow.block(&func.body, &mut Vec::new(), &mut Vec::new(), &Deps::new(), true);
+        flow
+    }
+
+    /// Choices that reach an operand.
+    pub(crate) fn of(&self, a: Atom) -> Deps {
+        a.var().and_then(|v| self.deps.get(&v).cloned()).unwrap_or_default()
+    }
+
+    /// How an operand depends on one choice.
+    pub(crate) fn on(&self, a: Atom, choice: Var) -> Option<&Vec<Align>> {
+        a.var().and_then(|v| self.deps.get(&v)).and_then(|d| d.get(&choice))
+    }
+
+    /// The block at `path`.
+    pub(crate) fn block_at(&self, path: &[(usize, usize)]) -> &'f Block<Mid> {
+        let mut block = &self.func.body;
+        for (stmt, k) in path {
+            block = ppl_core::op_blocks(&block.stmts[*stmt].op)[*k];
+        }
+        block
+    }
+
+    /// Loops on `path`, outermost first.
+    pub(crate) fn loops(&self, path: &[(usize, usize)]) -> Vec<Loop> {
+        loops(self.func, path)
+    }
+
+    fn block(&mut self, block: &Block<Mid>, path: &mut Path, loops: &mut Vec<Loop>, control: &Deps, last: bool) {
+        for (i, stmt) in block.stmts.iter().enumerate() {
+            for v in &stmt.outs {
+                self.at.insert(*v, path.clone());
+                self.defs.insert(*v, (path.clone(), i));
+            }
+            let outs: Vec<Deps> = match &stmt.op {
+                Op::If { cond, then, els } => {
+                    let cond = self.of(*cond);
+                    let inner = join(control.clone(), &cond);
+                    for (k, b) in [then, els].into_iter().enumerate() {
+                        path.push((i, k));
+                        self.control.insert(path.clone(), inner.clone());
+                        self.block(b, path, loops, &inner, last);
+                        path.pop();
+                    }
+                    let pairs = then.results.iter().zip(&els.results);
+                    pairs.map(|(t, e)| join(join(self.of(*t), &self.of(*e)), &cond)).collect()
+                }
+                Op::Map { len, index, body } => {
+                    path.push((i, 0));
+                    loops.push(Loop { index: *index, len: *len, scan: false });
+                    self.at.insert(*index, path.clone());
+                    self.block(body, path, loops, control, last);
+                    loops.pop();
+                    path.pop();
+                    body.results.iter().map(|r| stacked(self.of(*r), *index)).collect()
+                }
+                Op::Scan(s) => {
+                    path.push((i, 0));
+                    loops.push(Loop { index: s.index, len: s.len, scan: true });
+                    self.at.insert(s.index, path.clone());
+                    for (v, a) in &s.xs {
+                        self.at.insert(*v, path.clone());
+                        let d =
+                            self.of(*a).into_iter().map(|(c, al)| (c, al.into_iter().map(|x| self.sliced(x, s.index)).collect()));
+                        let d = d.collect();
+                        self.set(*v, d);
+                    }
+                    for (v, a) in &s.carry {
+                        self.at.insert(*v, path.clone());
+                        let d = self.of(*a);
+                        self.set(*v, d);
+                    }
+                    loop {
+                        let known = self.choices.len();
+                        self.block(&s.body, path, loops, control, false);
+                        self.choices.truncate(known);
+                        let mut changed = false;
+                        for ((v, _), next) in s.carry.iter().zip(&s.body.results) {
+                            let old = self.of(Atom::Var(*v));
+                            let new = join(old.clone(), &carried(self.of(*next), s.index, s.reverse));
+                            changed |= new != old;
+                            self.set(*v, new);
+                        }
+                        if !changed {
+                            break;
+                        }
+                    }
+                    if last {
+                        self.block(&s.body, path, loops, control, true);
+                    }
+                    loops.pop();
+                    path.pop();
+                    let n = s.carry.len();
+                    let out = |(k, r): (usize, &Atom)| {
+                        let d = self.of(*r);
+                        if k < n { left(d, s.index) } else { stacked(d, s.index) }
+                    };
+                    s.body.results.iter().enumerate().map(out).collect()
+                }
+                op => {
+                    let mut d = Deps::new();
+                    for (k, a) in ppl_core::op_atoms(op).into_iter().enumerate() {
+                        let moved =
+                            self.of(a).into_iter().map(|(c, al)| (c, al.into_iter().map(|x| self.moved(op, k, x)).collect()));
+                        d = join(d, &moved.collect());
+                    }
+                    if let Op::Random(MidRandom::Mark { .. } | MidRandom::Split { .. }) = op {
+                        let out = stmt.outs[0];
+                        d.insert(out, loops.iter().map(|l| Align::Loop(l.index, Order::Same)).collect());
+                        self.choices.push((out, path.clone(), i));
+                    }
+                    vec![d; stmt.outs.len()]
+                }
+            };
+            for (v, d) in stmt.outs.iter().zip(outs) {
+                self.set(*v, d);
+            }
+        }
+    }
+
+    fn set(&mut self, v: Var, d: Deps) {
+        if d.is_empty() {
+            self.deps.remove(&v);
+        } else {
+            self.deps.insert(v, d);
+        }
+    }
+
+    /// Inside a scan, of an array that it slices.
+    fn sliced(&self, a: Align, index: Var) -> Align {
+        match a {
+            Align::Axis(0, o) if !self.strict => Align::Loop(index, o),
+            Align::Axis(0, _) => Align::All,
+            Align::Axis(n, o) => Align::Axis(n - 1, o),
+            other => other,
+        }
+    }
+
+    /// The result of `op`, whose operand number `k` is aligned by `a`.
+    fn moved(&self, op: &Op<Mid>, k: usize, a: Align) -> Align {
+        let Align::Axis(axis, order) = a else { return a };
+        let to = |axis: usize| Align::Axis(axis, order);
+        match op {
+            Op::Prim(..) | Op::Stop(_) => a,
+            Op::Random(MidRandom::Mark { .. }) if k == 0 => a,
+            Op::Broadcast { axes, .. } => to(axes[axis]),
+            Op::Reduce { axes, .. } if !axes.contains(&axis) => to(axis - axes.iter().filter(|r| **r < axis).count()),
+            Op::Transpose { perm, .. } => perm.iter().position(|p| *p == axis).map_or(Align::All, to),
+            Op::Gather { idx, batch, x } if k == 0 => {
+                let indices = self.func.atom_ty(*idx).rank();
+                match axis.cmp(batch) {
+                    std::cmp::Ordering::Less if !self.strict => a,
+                    std::cmp::Ordering::Less => Align::All,
+                    std::cmp::Ordering::Equal => self.matched(*idx, self.func.atom_ty(*x).shape[axis], order),
+                    std::cmp::Ordering::Greater if self.strict && (indices > 0 || *batch > 0) => Align::All,
+                    std::cmp::Ordering::Greater => to(axis + indices - batch - 1),
+                }
+            }
+            Op::CumSum { axis: c, reverse, .. } if !self.strict => match (axis == *c, order, *reverse) {
+                (false, ..) => a,
+                (true, Order::Same | Order::After, false) => Align::Axis(axis, Order::After),
+                (true, Order::Same | Order::Before, true) => Align::Axis(axis, Order::Before),
+                (true, ..) => Align::All,
+            },
+            Op::Gather { .. } if !self.strict => a,
+            Op::Slice { axis: c, .. } | Op::Pad { axis: c, .. } | Op::Concat { axis: c, .. } | Op::Reverse { axis: c, .. }
+                if !self.strict && axis != *c =>
+            {
+                a
+            }
+            _ => Align::All,
+        }
+    }
+
+    /// `x[idx]` where `x` is aligned along the indexed axis.
+    fn matched(&self, idx: Atom, len: usize, order: Order) -> Align {
+        let Some(v) = idx.var() else { return Align::All };
+        let is_index = self.at.get(&v).and_then(|p| self.loops(p).pop()).filter(|l| l.index == v && l.len == len);
+        match is_index {
+            Some(l) if !self.unmatched.contains(&v) && !(self.strict && l.scan) => Align::Loop(v, order),
+            _ => Align::All,
+        }
+    }
+
+    /// The sum of every element of `result` as terms.
+    pub(crate) fn terms(&self, result: Atom) -> Vec<Term> {
+        let mut out = Vec::new();
+        self.decompose(result, Vec::new(), Vec::new(), &mut out);
+        out
+    }
+
+    fn decompose(&self, atom: Atom, path: Path, scale: Vec<Scale>, out: &mut Vec<Term>) {
+        let scaled = |s: Scale| scale.iter().copied().chain([s]).collect::<Vec<_>>();
+        let within = |i: usize, k: usize| path.iter().copied().chain([(i, k)]).collect::<Path>();
+        let def = atom.var().and_then(|v| self.defs.get(&v).map(|d| (v, d))).filter(|(_, (p, _))| *p == path);
+        let stmt = def.map(|(v, (p, i))| (v, *i, &self.block_at(p).stmts[*i]));
+        let rank = |a: Atom| self.func.atom_ty(a).rank();
+        let free = |a: Atom| rank(a) == 0 && self.of(a).is_empty();
+        if let Some((v, i, stmt)) = stmt {
+            match &stmt.op {
+                Op::Prim(p @ (Prim::Add | Prim::Sub), xs) if xs.iter().all(|x| rank(*x) == rank(atom)) => {
+                    self.decompose(xs[0], path.clone(), scale.clone(), out);
+                    let second = if *p == Prim::Sub { scaled(Scale::Neg) } else { scale };
+                    return self.decompose(xs[1], path, second, out);
+                }
+                Op::Prim(Prim::Neg, xs) => return self.decompose(xs[0], path, scaled(Scale::Neg), out),
+                Op::Prim(Prim::Mul, xs) if free(xs[0]) && rank(xs[1]) == rank(atom) => {
+                    return self.decompose(xs[1], path, scaled(Scale::Mul(xs[0])), out);
+                }
+                Op::Prim(Prim::Mul, xs) if free(xs[1]) && rank(xs[0]) == rank(atom) => {
+                    return self.decompose(xs[0], path, scaled(Scale::Mul(xs[1])), out);
+                }
+                Op::Prim(Prim::Div, xs) if free(xs[1]) && rank(xs[0]) == rank(atom) => {
+                    return self.decompose(xs[0], path, scaled(Scale::Div(xs[1])), out);
+                }
+                Op::Reduce { op: ReduceOp::Sum, x, .. } | Op::Reshape { x, .. } | Op::Transpose { x, .. } => {
+                    return self.decompose(*x, path, scale, out);
+                }
+                Op::Map { body, .. } => {
+                    if let Some(k) = stmt.outs.iter().position(|o| *o == v) {
+                        return self.decompose(body.results[k], within(i, 0), scale, out);
+                    }
+                }
+                Op::Scan(s) => {
+                    if let Some(k) = stmt.outs.iter().position(|o| *o == v).filter(|k| *k >= s.carry.len()) {
+                        return self.decompose(s.body.results[k], within(i, 0), scale, out);
+                    }
+                }
+                Op::If { then, els, .. } => {
+                    if let Some(k) = stmt.outs.iter().position(|o| *o == v) {
+                        self.decompose(then.results[k], within(i, 0), scale.clone(), out);
+                        return self.decompose(els.results[k], within(i, 1), scale, out);
+                    }
+                }
+                _ => {}
+            }
+        }
+        if matches!(atom, Atom::Lit(ppl_core::Lit::Float(0.0))) {
+            return;
+        }
+        let mut deps = self.of(atom);
+        for n in 1..=path.len() {
+            if let Some(c) = self.control.get(&path[..n]) {
+                deps = join(deps, c);
+            }
+        }
+        let stopped = stmt.is_some_and(|(_, _, s)| matches!(s.op, Op::Stop(_)));
+        out.push(Term { path, atom, scale, stopped, deps });
+    }
+}
+
+/// Loops on `path`, outermost first.
+pub(crate) fn loops(func: &Func<Mid>, path: &[(usize, usize)]) -> Vec<Loop> {
+    let mut out = Vec::new();
+    let mut block = &func.body;
+    for (stmt, k) in path {
+        let op = &block.stmts[*stmt].op;
+        match op {
+            Op::Map { len, index, .. } => out.push(Loop { index: *index, len: *len, scan: false }),
+            Op::Scan(s) => out.push(Loop { index: s.index, len: s.len, scan: true }),
+            _ => {}
+        }
+        block = ppl_core::op_blocks(op)[*k];
+    }
+    out
+}
+
+fn join(mut a: Deps, b: &Deps) -> Deps {
+    for (choice, other) in b {
+        match a.get_mut(choice) {
+            None => {
+                a.insert(*choice, other.clone());
+            }
+            Some(mine) => mine.iter_mut().zip(other).for_each(|(x, y)| *x = join_align(*x, *y)),
+        }
+    }
+    a
+}
+
+fn join_align(a: Align, b: Align) -> Align {
+    let order = |x: Order, y: Order| match (x, y) {
+        (x, y) if x == y => Some(x),
+        (Order::Same, y) => Some(y),
+        (x, Order::Same) => Some(x),
+        _ => None,
+    };
+    match (a, b) {
+        (Align::Loop(l, x), Align::Loop(m, y)) if l == m => order(x, y).map_or(Align::All, |o| Align::Loop(l, o)),
+        (Align::Axis(l, x), Align::Axis(m, y)) if l == m => order(x, y).map_or(Align::All, |o| Align::Axis(l, o)),
+        _ => Align::All,
+    }
+}
+
+fn each(d: Deps, f: impl Fn(Align) -> Align) -> Deps {
+    d.into_iter().map(|(c, al)| (c, al.into_iter().map(&f).collect())).collect()
+}
+
+/// The stack that a loop makes of a result.
+fn stacked(d: Deps, index: Var) -> Deps {
+    each(d, |a| match a {
+        Align::Loop(l, o) if l == index => Align::Axis(0, o),
+        Align::Axis(n, o) => Align::Axis(n + 1, o),
+        other => other,
+    })
+}
+
+/// The last value of a carry.
+fn left(d: Deps, index: Var) -> Deps {
+    each(d, |a| if matches!(a, Align::Loop(l, _) if l == index) { Align::All } else { a })
+}
+
+/// A carry in the iteration after.
+fn carried(d: Deps, index: Var, reverse: bool) -> Deps {
+    each(d, |a| match (a, reverse) {
+        (Align::Loop(l, Order::Same | Order::After), false) if l == index => Align::Loop(l, Order::After),
+        (Align::Loop(l, Order::Same | Order::Before), true) if l == index => Align::Loop(l, Order::Before),
+        (Align::Loop(l, _), _) if l == index => Align::All,
+        (other, _) => other,
+    })
+}

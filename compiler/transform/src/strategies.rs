@@ -1,0 +1,144 @@
+//! Strategies: from an estimate to a surrogate.
+//!
+//! in:    flat `Est` (no `sim`, `density`, calls), every sample with a named strategy; which result is the estimate
+//! out:   `Det`: the same results; the estimate's gradient is an unbiased estimate of the gradient of its expectation
+//! keeps: spans, parameters, the number and types of results
+//!
+//! With `x` the value of choice `s` and `C_s` the cost to go (the estimate's terms that depend on `s`; [`crate::scope`]):
+//!
+//!   result of s = k(x)        X[ r ] = r                                       (x as the strategy computes it)
+//!   result of s = k(x) + e    X[ r ] = r + sum over lanes of e[k(x) := C_s]    calls of k in `e` run the continuation, value-only
+//!   result of s = f(k(x))     X[ r ] = r + sum over lanes of (f(C_s) - C_s)
+//!   otherwise                 X[ r ] = (r without C_s) + sum over lanes of s's program, every call of k a run of the continuation
+//!
+//! Terms are added after the program, in loops of their own over what the program's loops stack: nothing moves, and a lane's
+//! term sees that lane's cost. In a continuation that is run again only what depends on the choice is repeated, at the same
+//! sites: calls of one `k` share their random numbers. Value-only runs have no terms of their own, so nested
+//! choices cost one run each. Where a run is multiplied by a density that is 0 it is not made.
+//!
+//! Not handled: several calls inside a scan of more than 16 steps (E0502); lanes that a cost couples, where several
+//! calls are differentiated (E0407).
+
+mod class;
+mod cost;
+mod edit;
+mod lower;
+pub(crate) mod mid;
+mod prune;
+mod replay;
+mod split;
+mod terms;
+mod unroll;
+
+use crate::expand::{Cx, Hook};
+use lower::{Lower, strategies_of};
+use mid::{Mid, MidRandom, Plan, PlanKind};
+use ppl_core::{Atom, Builder, Det, Est, EstRandom, Func, Module, Op, Stmt, StrategyUse};
+use ppl_diag::{Code, Diagnostic};
+
+/// The surrogate of `func`, whose result number `estimate` is a real scalar: its value is the estimate, its gradient an unbiased gradient estimate.
+///
+/// Other results pass through with their values. Errors: a strategy's program or its use is not supported (E0404 to E0408, E0502).
+pub fn strategies(module: &Module, func: &Func<Est>, estimate: usize) -> Result<Func<Det>, Vec<Diagnostic>> {
+    unresolved(func)?;
+    let known = strategies_of(module, func)?;
+    let func = unroll::unroll(func, &known)?;
+    let mut lower = Lower::new(module, &known, false);
+    let mut f = lower.function(&func);
+    if !lower.errors.is_empty() {
+        return Err(lower.errors);
+    }
+    let plans = lower.plans;
+    f = prune::prune(f);
+    // Each round removes one choice, and the copies of later ones stand inside fewer choices than before.
+    while let Some(next) = split::split(&f, &plans, estimate).map_err(|d| vec![d])? {
+        f = prune::prune(next);
+        if size(&f.body) > SIZE_LIMIT {
+            return Err(vec![too_large(&func)]);
+        }
+    }
+    f = terms::terms(&f, &plans, estimate);
+    Ok(to_det(&prune::prune(f), &plans))
+}
+
+/// `func` with every sample a plain draw: values without gradients of the draws.
+///
+/// For evaluating objectives, and for posterior draws. Errors: a distribution without a `sample` program (E0406).
+pub fn strategies_value_only(module: &Module, func: &Func<Est>) -> Result<Func<Det>, Vec<Diagnostic>> {
+    let known = lower::Strategies::new();
+    let mut lower = Lower::new(module, &known, true);
+    let f = lower.function(func);
+    if !lower.errors.is_empty() {
+        return Err(lower.errors);
+    }
+    Ok(to_det(&prune::prune(f), &[]))
+}
+
+/// Statements beyond which a program is refused.
+const SIZE_LIMIT: usize = 200_000;
+
+fn size(block: &ppl_core::Block<Mid>) -> usize {
+    block.stmts.iter().map(|s| 1 + ppl_core::op_blocks(&s.op).into_iter().map(size).sum::<usize>()).sum()
+}
+
+fn too_large(func: &Func<Est>) -> Diagnostic {
+    Diagnostic::error(Code("E0408"), "the choices of this program are enumerated in too many combinations")
+        .label(func.span, format!("more than {SIZE_LIMIT} operations"))
+        .note("each choice is summed for every value of the ones that it depends on")
+        .help("use another strategy for some of them, such as `by measure_valued` or `by reinforce`")
+}
+
+fn unresolved(func: &Func<Est>) -> Result<(), Vec<Diagnostic>> {
+    fn walk(block: &ppl_core::Block<Est>, out: &mut Vec<Diagnostic>) {
+        for s in &block.stmts {
+            if let Op::Random(EstRandom::Sample { strategy: StrategyUse::Auto, label, .. }) = &s.op {
+                let label = crate::user_label(label);
+                out.push(
+                    Diagnostic::error(Code("E0403"), format!("no strategy was chosen for `{label}`"))
+                        .label(s.span, "this choice needs one")
+                        .help("write one: `by reinforce`"),
+                );
+            }
+            ppl_core::op_blocks(&s.op).into_iter().for_each(|b| walk(b, out));
+        }
+    }
+    let mut out = Vec::new();
+    walk(&func.body, &mut out);
+    if out.is_empty() { Ok(()) } else { Err(out) }
+}
+
+/// The deterministic program: marks are values, choices that no estimate depends on are draws.
+fn to_det(f: &Func<Mid>, plans: &[Plan]) -> Func<Det> {
+    let mut b = Builder::<Det>::new(f.name.clone());
+    b.func.span = f.span;
+    let args: Vec<Atom> = f.params.iter().map(|p| b.param(f.vars[p.index()].name.clone(), f.ty(*p).clone()).into()).collect();
+    let results = Cx::new(f, &args).block(&mut b, &mut ToDet { plans }, &f.body);
+    b.finish(results)
+}
+
+struct ToDet<'a> {
+    plans: &'a [Plan],
+}
+
+impl Hook<Mid, Det> for ToDet<'_> {
+    fn random(&mut self, b: &mut Builder<Det>, cx: &mut Cx<'_, Mid>, stmt: &Stmt<Mid>, op: &MidRandom) -> Vec<Atom> {
+        match op {
+            MidRandom::Rng(r) => {
+                let mut r = r.clone();
+                ppl_core::RandomOp::map_atoms(&mut r, &mut |a| cx.atom(a));
+                let outs = cx.declare(stmt, std::iter::empty());
+                b.emit(Op::Random(r), outs).into_iter().map(Atom::Var).collect()
+            }
+            MidRandom::Mark { x, .. } => vec![cx.atom(*x)],
+            MidRandom::Split { plan, args } => match &self.plans[*plan].kind {
+                PlanKind::Whole { draw, .. } => {
+                    let args = cx.atoms(args);
+                    Cx::new(draw, &args).block(b, &mut ToDet { plans: self.plans }, &draw.body)
+                }
+                PlanKind::Term { .. } => Vec::new(),
+            },
+            // Replays have replaced every call.
+            MidRandom::Again { .. } => vec![Atom::float(0.0)],
+        }
+    }
+}

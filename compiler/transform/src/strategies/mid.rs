@@ -1,0 +1,91 @@
+//! The stage between `Est` and `Det`: draws have sites, choices still mark where a strategy acts.
+
+use ppl_core::{AnyRandom, Atom, DetRandom, EstRandom, Func, RandomOp, RandomView, Stage};
+use ppl_diag::Span;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub(crate) struct Mid;
+
+impl Stage for Mid {
+    type Random = MidRandom;
+    const NAME: &'static str = "mid";
+}
+
+/// What is still random.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum MidRandom {
+    /// A draw.
+    Rng(DetRandom),
+    /// The value `x` of a choice whose continuation is called in place; a term that uses `captured` is added later.
+    Mark { plan: usize, x: Atom, captured: Vec<Atom> },
+    /// A choice whose continuation is called several times with gradients. Arguments: those of [`Plan::whole`].
+    Split { plan: usize, args: Vec<Atom> },
+    /// `k(x)` in a plan's function: the cost of continuing with `x`.
+    Again { x: Atom },
+}
+
+impl RandomOp for MidRandom {
+    fn atoms(&self) -> Vec<Atom> {
+        match self {
+            MidRandom::Rng(r) => r.atoms(),
+            MidRandom::Mark { x, captured, .. } => std::iter::once(*x).chain(captured.iter().copied()).collect(),
+            MidRandom::Split { args, .. } => args.clone(),
+            MidRandom::Again { x } => vec![*x],
+        }
+    }
+
+    fn map_atoms(&mut self, f: &mut dyn FnMut(Atom) -> Atom) {
+        match self {
+            MidRandom::Rng(r) => r.map_atoms(f),
+            MidRandom::Mark { x, captured, .. } => {
+                *x = f(*x);
+                captured.iter_mut().for_each(|a| *a = f(*a));
+            }
+            MidRandom::Split { args, .. } => args.iter_mut().for_each(|a| *a = f(*a)),
+            MidRandom::Again { x } => *x = f(*x),
+        }
+    }
+
+    fn is_pure(&self) -> bool {
+        !matches!(self, MidRandom::Again { .. })
+    }
+
+    /// The stage has no text format of its own: marks and splits print as calls of `k`.
+    fn view(&self) -> RandomView<'_> {
+        const CHOICE: EstRandom = EstRandom::Continue { x: Atom::Lit(ppl_core::Lit::Int(0)), fresh: false };
+        match self {
+            MidRandom::Rng(r) => RandomView::Det(r),
+            MidRandom::Mark { .. } | MidRandom::Split { .. } | MidRandom::Again { .. } => RandomView::Est(&CHOICE),
+        }
+    }
+
+    fn from_any(any: AnyRandom) -> Option<Self> {
+        if let AnyRandom::Det(r) = any { Some(MidRandom::Rng(r)) } else { None }
+    }
+}
+
+/// How one choice's strategy is compiled.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// The choice, for messages.
+    pub(crate) label: String,
+    /// The strategy's name, for messages.
+    pub(crate) strategy: String,
+    /// Where the choice is made.
+    pub(crate) span: Span,
+    pub(crate) kind: PlanKind,
+}
+
+/// By the strategy's use of `k`.
+#[derive(Clone, Debug)]
+pub(crate) enum PlanKind {
+    /// One call with gradients, in place: `(captured.., cost) -> term` gives what is added to the estimate.
+    Term {
+        term: Func<Mid>,
+        /// Whether the term has the cost's value outside `stop`.
+        weighted: bool,
+    },
+    /// Several: the whole strategy, `(parameters.., loop indices..) -> estimate`, with [`MidRandom::Again`]; and a plain draw.
+    Whole { whole: Func<Mid>, draw: Func<Mid> },
+}

@@ -1,0 +1,216 @@
+//! Adds the terms of choices whose continuation is called in place.
+//!
+//!   r  ->  r + sum over choices, from the last to the first, of sum over lanes of e(captured, C_s)
+//!
+//! A term that holds the cost's own value (a weight) is part of the cost of earlier choices.
+
+use super::cost::{Cost, array};
+use super::edit::Edit;
+use super::mid::{Mid, MidRandom, Plan, PlanKind};
+use super::replay::Continuation;
+use crate::expand::{Cx, Hook, add};
+use crate::scope::{Deps, Flow, Term};
+use ppl_core::{Atom, Builder, Func, Op, Stmt, Var};
+use std::collections::HashMap;
+
+/// The program with every mark's term in the estimate.
+pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Func<Mid> {
+    let flow = Flow::new(f);
+    let result = f.body.results[estimate];
+    let all: Vec<Term> = flow.terms(result).into_iter().filter(|t| !t.stopped).collect();
+    let mut e = Edit::new(f, &flow.at);
+    let mut arrays: HashMap<usize, Atom> = HashMap::new();
+    let mut weights: Vec<(Atom, Deps)> = Vec::new();
+    let mut total = result;
+    for (choice, path, stmt) in flow.choices.iter().rev() {
+        let op = &flow.block_at(path).stmts[*stmt].op;
+        let Op::Random(MidRandom::Mark { plan, captured, .. }) = op else { continue };
+        let PlanKind::Term { term, weighted } = &plans[*plan].kind else { continue };
+        let mut cost = Cost::default();
+        let mut reached = flow.of((*choice).into());
+        for (n, t) in all.iter().enumerate().filter(|(_, t)| t.deps.contains_key(choice)) {
+            let value = match arrays.get(&n) {
+                Some(a) => *a,
+                None => array(&mut e, t),
+            };
+            arrays.insert(n, value);
+            cost.add(&mut e, t, value, *choice);
+            reached.extend(t.deps.iter().map(|(k, v)| (*k, v.clone())));
+        }
+        for (value, deps) in &weights {
+            if deps.contains_key(choice) {
+                cost.add_scalar(&mut e, *value);
+            }
+        }
+        if cost.is_empty() {
+            continue;
+        }
+        let again = calls(term).then(|| Continuation::new(f, result, *choice, path, *stmt, &|t| !t.stopped));
+        let open = e.open(path);
+        let lanes: Vec<Atom> = flow.loops(path).iter().filter_map(|l| e.index.get(&l.index).copied()).collect();
+        let mut args: Vec<Atom> = captured.iter().map(|a| e.bring(*a)).collect();
+        args.push(cost.at(&mut e, &lanes));
+        let value = call(&mut e, term, &args, again.as_ref(), &lanes, false);
+        let value = e.close(open, value, &mut |_| Atom::float(0.0));
+        total = add(&mut e.b, total, value);
+        if *weighted {
+            weights.push((value, reached));
+        }
+    }
+    let mut results = f.body.results.clone();
+    results[estimate] = total;
+    e.finish(results)
+}
+
+fn calls(f: &Func<Mid>) -> bool {
+    fn any(b: &ppl_core::Block<Mid>) -> bool {
+        b.stmts
+            .iter()
+            .any(|s| matches!(s.op, Op::Random(MidRandom::Again { .. })) || ppl_core::op_blocks(&s.op).into_iter().any(any))
+    }
+    any(&f.body)
+}
+
+/// Copies a plan's function into the nest of `e`; its calls of `k` run `again`.
+pub(crate) fn call(
+    e: &mut Edit<'_>,
+    f: &Func<Mid>,
+    args: &[Atom],
+    again: Option<&Continuation<'_>>,
+    lanes: &[Atom],
+    differentiable: bool,
+) -> Atom {
+    let mut cx: HashMap<Var, Atom> = f.params.iter().copied().zip(args.iter().copied()).collect();
+    let mut run = Inline { f, again, lanes, differentiable };
+    run.block(e, &mut cx, &f.body).first().copied().unwrap_or(Atom::float(0.0))
+}
+
+/// Copies statements one by one, so that a run of the continuation stands where the call did.
+struct Inline<'a, 'f> {
+    f: &'a Func<Mid>,
+    again: Option<&'a Continuation<'f>>,
+    lanes: &'a [Atom],
+    differentiable: bool,
+}
+
+impl Inline<'_, '_> {
+    fn block(&mut self, e: &mut Edit<'_>, map: &mut HashMap<Var, Atom>, block: &ppl_core::Block<Mid>) -> Vec<Atom> {
+        let at = |map: &HashMap<Var, Atom>, a: Atom| a.var().and_then(|v| map.get(&v).copied()).unwrap_or(a);
+        let delayed = delayed(block);
+        for (i, stmt) in block.stmts.iter().enumerate() {
+            e.b.span = stmt.span;
+            if delayed.iter().any(|d| d.0 == i) {
+                continue;
+            }
+            if let Some((k, _, weight)) = delayed.iter().find(|d| d.1 == i) {
+                let Op::Random(MidRandom::Again { x }) = &block.stmts[*k].op else { continue };
+                let (x, w) = (at(map, *x), at(map, *weight));
+                let value = self.weighted(e, x, w);
+                map.insert(stmt.outs[0], value);
+                continue;
+            }
+            match &stmt.op {
+                Op::Random(MidRandom::Again { x }) => {
+                    let x = at(map, *x);
+                    let k = self.run(e, x);
+                    map.insert(stmt.outs[0], k);
+                }
+                Op::Map { len, index, body } if holds(body) => {
+                    let new = e.b.index_var(&self.f.vars[index.index()].name);
+                    map.insert(*index, new.into());
+                    e.begin();
+                    let results = self.block(e, map, body);
+                    let body = e.end(results);
+                    let outs = e.b.map(*len, new, body);
+                    map.extend(stmt.outs.iter().copied().zip(outs.into_iter().map(Atom::Var)));
+                }
+                Op::If { cond, then, els } if holds(then) || holds(els) => {
+                    let cond = at(map, *cond);
+                    let mut blocks = Vec::new();
+                    for b in [then, els] {
+                        e.begin();
+                        let results = self.block(e, map, b);
+                        blocks.push(e.end(results));
+                    }
+                    let (els, then) = (blocks.remove(1), blocks.remove(0));
+                    let outs = e.b.if_(cond, then, els);
+                    map.extend(stmt.outs.iter().copied().zip(outs.into_iter().map(Atom::Var)));
+                }
+                _ => {
+                    let mut cx = Cx { from: self.f, map: std::mem::take(map) };
+                    cx.stmt(&mut e.b, &mut Plain, stmt);
+                    *map = cx.map;
+                }
+            }
+        }
+        block.results.iter().map(|a| at(map, *a)).collect()
+    }
+
+    fn run(&mut self, e: &mut Edit<'_>, x: Atom) -> Atom {
+        match self.again {
+            Some(c) => c.run(e, x, self.lanes, self.differentiable),
+            None => Atom::float(0.0),
+        }
+    }
+
+    /// `weight * k(x)`, without running `k` where the weight is 0: the cost may be infinite there.
+    fn weighted(&mut self, e: &mut Edit<'_>, x: Atom, weight: Atom) -> Atom {
+        let op = Op::Prim(ppl_core::Prim::Ne, vec![weight, Atom::float(0.0)]);
+        let possible = e.b.emit1(op, "possible", ppl_core::Ty::BOOL);
+        e.begin();
+        let k = self.run(e, x);
+        let value = crate::expand::real(&mut e.b, ppl_core::Prim::Mul, &[weight, k]);
+        let then = e.end(vec![value]);
+        e.begin();
+        let els = e.end(vec![Atom::float(0.0)]);
+        e.b.if_(possible, then, els)[0].into()
+    }
+}
+
+/// Calls whose only use is one product in the same block: `(call, product, the other factor)`, by statement.
+fn delayed(block: &ppl_core::Block<Mid>) -> Vec<(usize, usize, Atom)> {
+    let mut out = Vec::new();
+    for (i, stmt) in block.stmts.iter().enumerate() {
+        if !matches!(stmt.op, Op::Random(MidRandom::Again { .. })) {
+            continue;
+        }
+        let k = Atom::Var(stmt.outs[0]);
+        let uses: Vec<usize> = (0..block.stmts.len())
+            .filter(|n| {
+                let op = &block.stmts[*n].op;
+                ppl_core::op_atoms(op).contains(&k)
+                    || ppl_core::op_blocks(op).into_iter().any(|b| ppl_core::free_vars(b).iter().any(|v| Atom::Var(*v) == k))
+            })
+            .collect();
+        if let [n] = uses[..]
+            && !block.results.contains(&k)
+            && let Op::Prim(ppl_core::Prim::Mul, xs) = &block.stmts[n].op
+            && xs[0] != xs[1]
+        {
+            out.push((i, n, if xs[0] == k { xs[1] } else { xs[0] }));
+        }
+    }
+    // A product of two calls is made as it stands.
+    let products: Vec<usize> = out.iter().map(|d| d.1).collect();
+    out.retain(|d| products.iter().filter(|p| **p == d.1).count() == 1);
+    out
+}
+
+fn holds(block: &ppl_core::Block<Mid>) -> bool {
+    block
+        .stmts
+        .iter()
+        .any(|s| matches!(s.op, Op::Random(MidRandom::Again { .. })) || ppl_core::op_blocks(&s.op).into_iter().any(holds))
+}
+
+/// Copies random operations as they are.
+struct Plain;
+
+impl Hook<Mid, Mid> for Plain {
+    fn random(&mut self, b: &mut Builder<Mid>, cx: &mut Cx<'_, Mid>, stmt: &Stmt<Mid>, op: &MidRandom) -> Vec<Atom> {
+        let mut op = Op::Random(op.clone());
+        ppl_core::map_atoms(&mut op, &mut |a| cx.atom(a));
+        let outs = cx.declare(stmt, std::iter::empty());
+        b.emit(op, outs).into_iter().map(Atom::Var).collect()
+    }
+}
