@@ -81,10 +81,12 @@ fn movable<S: Stage>(op: &Op<S>) -> bool {
 fn reads_at_most<S: Stage>(stmt: &Stmt<S>, depth: u32, level: &[u32]) -> bool {
     let fits = |v: Var| level[v.index()] <= depth;
     op_atoms(&stmt.op).into_iter().all(|a| a.var().is_none_or(fits))
-        && op_blocks(&stmt.op).into_iter().all(|b| ppl_core::free_vars(b).into_iter().all(|v| {
-            // Loop variables of the statement itself are bound by it.
-            stmt.op.bound_vars().contains(&v) || fits(v)
-        }))
+        && op_blocks(&stmt.op).into_iter().all(|b| {
+            ppl_core::free_vars(b).into_iter().all(|v| {
+                // Loop variables of the statement itself are bound by it.
+                stmt.op.bound_vars().contains(&v) || fits(v)
+            })
+        })
 }
 
 /// The statement now stands at `depth`; loops inside it moved out by as much, which no later question depends on.
