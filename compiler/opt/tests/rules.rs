@@ -19,7 +19,7 @@ fn ops(f: &Func<Det>) -> Vec<&Op<Det>> {
 }
 
 #[track_caller]
-fn only<'f>(f: &'f Func<Det>) -> &'f Op<Det> {
+fn only(f: &Func<Det>) -> &Op<Det> {
     match ops(f)[..] {
         [op] => op,
         _ => panic!("one statement expected:\n{}", print_func(f, None)),
