@@ -499,12 +499,15 @@ impl<S: ElabStage> FnElab<'_, S> {
                 match &args[0].0 {
                     Value::Address { target, index } => {
                         let c = self.latents(target)[*index].clone();
-                        Some(Value::Support { support: c.support, dims: c.ty.shape.iter().map(|n| Dim::from(*n)).collect() })
+                        Some(Value::Support {
+                            support: c.support,
+                            dims: Some(c.ty.shape.iter().map(|n| Dim::from(*n)).collect()),
+                        })
                     }
                     Value::Dist(d) => {
                         let inst = self.s.module.dist(d.dist);
                         let dims = d.batch.iter().cloned().chain(inst.event.shape.iter().map(|n| Dim::from(*n))).collect();
-                        Some(Value::Support { support: inst.support.clone(), dims })
+                        Some(Value::Support { support: inst.support.clone(), dims: Some(dims) })
                     }
                     v => {
                         let d = Diagnostic::error(codes::WRONG_TYPE, "`support` needs an address or a distribution")
@@ -548,7 +551,13 @@ impl<S: ElabStage> FnElab<'_, S> {
                 match (&args[0].0, &args[1].0) {
                     (Value::Dist(d), Value::Support { support, dims }) => {
                         // A support without an address: the distribution's own sizes.
-                        let dims = if dims.is_empty() { d.batch.clone() } else { dims.clone() };
+                        let dims = dims.clone().unwrap_or_else(|| {
+                            let mut own = d.batch.clone();
+                            if let (Support::Simplex, Some(last)) = (support, own.last_mut()) {
+                                *last = Dim::from(last.n + 1);
+                            }
+                            own
+                        });
                         Some(self.constrain_dist(d, support, &dims, span))
                     }
                     (a, b) => {

@@ -96,7 +96,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                 );
             }
         };
-        Value::Support { support, dims: Vec::new() }
+        Value::Support { support, dims: None }
     }
 
     fn interval(&mut self, e: &Expr) -> Value {
@@ -117,7 +117,7 @@ impl<S: ElabStage> FnElab<'_, S> {
             },
         };
         match self.written(&ty) {
-            Some(crate::types::Written::Array { support, .. }) => Value::Support { support, dims: Vec::new() },
+            Some(crate::types::Written::Array { support, .. }) => Value::Support { support, dims: None },
             _ => Value::Error,
         }
     }

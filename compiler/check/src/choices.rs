@@ -11,7 +11,7 @@ use ppl_syntax::ast::{self, AddressPart, Choice, Expr, Ident, Param};
 
 impl<S: ElabStage> FnElab<'_, S> {
     pub(crate) fn choice(&mut self, c: &Choice, span: Span) {
-        let base = c.address.base.as_str().to_string();
+        let base = crate::programs::address_name(&c.address);
         if S::generative(GenRandom::Factor(Atom::float(0.0))).is_none() {
             self.report(
                 Diagnostic::error(codes::WRONG_PLACE, format!("`{base} ~ ..` stands only in a `gen`"))
@@ -22,7 +22,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         }
         let by = c.by.as_ref().and_then(|e| self.named_strategy(e));
         // A variable of a loop over latents stands for the address it holds.
-        if let Some(Value::Address { target, index }) = self.local(&base) {
+        if let Some(Value::Address { target, index }) = self.local(c.address.base.as_str()) {
             let latent = self.latents(&target)[index].clone();
             let Value::Dist(d) = self.expr(&c.dist) else {
                 return;
@@ -104,14 +104,8 @@ impl<S: ElabStage> FnElab<'_, S> {
         let mut out = Vec::new();
         for part in &a.path {
             match part {
-                AddressPart::Field(f) => {
-                    self.report(
-                        Diagnostic::error(codes::WRONG_PLACE, "a choice's address is a name, with indices in loops")
-                            .label(f.span, "part of another program's address")
-                            .help("call the program: `s ~ step(h)` makes its choices at `s.x`"),
-                    );
-                    return None;
-                }
+                // Part of the name: the address of a choice that another program makes in a program it calls.
+                AddressPart::Field(_) => {}
                 AddressPart::Index(subscripts) => {
                     for s in subscripts {
                         let i = self.array(s)?;

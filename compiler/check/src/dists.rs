@@ -73,7 +73,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         let batch = batch.map(|b| b.0).unwrap_or_default();
         let event_params: Vec<(Ty, Option<Lit>)> =
             arrs.iter().zip(&ranks).map(|(a, r)| (Ty::new(a.dtype, a.shape()[a.dims.len() - r..].to_vec()), a.konst)).collect();
-        match self.s.dist_instance(id, decl, &event_params, span) {
+        match self.s.dist_instance(id, decl, &event_params) {
             Some(dist) => Value::Dist(Box::new(DistVal { batch, args: arrs, dist, span })),
             None => Value::Error,
         }
@@ -126,6 +126,13 @@ impl<S: ElabStage> FnElab<'_, S> {
             );
         }
         let vector = matches!(support, Support::Simplex | Support::Ordered);
+        if vector && dims.is_empty() {
+            return self.fail(
+                Diagnostic::error(codes::SHAPES_DISAGREE, format!("`{support}` is a set of vectors"))
+                    .label(span, "no size here")
+                    .help("`constrain(normal(zeros(3), 1), ordered)`"),
+            );
+        }
         let free_shape = bijectors::free_shape(support, &shape);
         let (event, batch): (Vec<usize>, Vec<Dim>) =
             if vector { (vec![shape[shape.len() - 1]], dims[..dims.len() - 1].to_vec()) } else { (Vec::new(), dims.to_vec()) };
@@ -294,7 +301,7 @@ fn convert_stmt<S: ElabStage>(s: ppl_core::Stmt<Det>) -> Option<ppl_core::Stmt<S
 
 impl Session {
     /// A declared distribution at the types of one event's parameters, with their values where known (they fix supports).
-    fn dist_instance(&mut self, id: DeclId, decl: &Dist, params: &[(Ty, Option<Lit>)], span: Span) -> Option<DistId> {
+    fn dist_instance(&mut self, id: DeclId, decl: &Dist, params: &[(Ty, Option<Lit>)]) -> Option<DistId> {
         // Only values that fix the support tell instances apart.
         let fixed = decl
             .params
@@ -404,9 +411,7 @@ impl Session {
         if self.diagnostics.len() > errors {
             return None;
         }
-        let dist = self.add_dist(inst, span);
-        self.dist_cache.insert(key, dist);
-        Some(dist)
+        Some(self.add_dist(key, inst))
     }
 
     /// `constrain(base, support)` at one event.
@@ -479,15 +484,15 @@ impl Session {
             works_with: Vec::new(),
             span,
         };
-        let id = self.add_dist(inst, span);
-        self.dist_cache.insert(key, id);
-        id
+        self.add_dist(key, inst)
     }
 
-    fn add_dist(&mut self, inst: DistInst, span: Span) -> DistId {
+    fn add_dist(&mut self, key: String, inst: DistInst) -> DistId {
         self.module.dists.push(inst);
         let id = DistId(self.module.dists.len() as u32 - 1);
-        self.attach_strategies(id, span);
+        // Known before its strategies are elaborated: they may draw from the same distribution.
+        self.dist_cache.insert(key, id);
+        self.attach_strategies(id);
         id
     }
 }

@@ -17,6 +17,7 @@ mod dists;
 mod entries;
 mod expr;
 mod func;
+mod guide;
 mod names;
 mod programs;
 mod session;
@@ -27,9 +28,10 @@ mod value;
 
 pub use builtins::NAMES as BUILTIN_NAMES;
 pub use entries::{
-    Entry, Evaluated, FitPlan, GuideDraws, Output, Setting, SettingValue, Simulation, elaborate, elaborate_density,
+    Entry, Evaluated, FitPlan, GuideDraws, Output, Probe, Setting, SettingValue, Simulation, elaborate, elaborate_density,
     elaborate_expression, elaborate_simulation,
 };
+pub use guide::{guide_source, unconstrained_init};
 pub use session::Global;
 
 use ppl_core::{DType, DetId, Module, Support, Ty};
@@ -153,6 +155,8 @@ pub struct Program {
     pub fit: Option<FitPlan>,
     /// Generative programs without arguments, ready to be simulated: name and entry.
     pub simulations: Vec<Simulation>,
+    /// Scores of the programs without arguments, for analyses.
+    pub probes: Vec<Probe>,
     /// Spans of `assume_continuous { }`.
     pub continuous: Vec<Span>,
 }

@@ -167,8 +167,7 @@ fn not_for(strategy: &str, at: Span, inst: &DistInst, dist_span: Span, address: 
 
 impl Session {
     /// Gives a distribution its strategies: those that take it, and the compiler's order of preference.
-    pub(crate) fn attach_strategies(&mut self, dist: DistId, span: Span) {
-        let _ = span;
+    pub(crate) fn attach_strategies(&mut self, dist: DistId) {
         let mut names: Vec<String> = Vec::new();
         for s in self.strategies.clone() {
             let name = s.ast.name.as_str();

@@ -189,9 +189,10 @@ pub(crate) enum Value {
         target: Rc<TargetVal>,
         index: usize,
     },
+    /// A support, of a value of these sizes where it belongs to a choice.
     Support {
         support: Support,
-        dims: Vec<Dim>,
+        dims: Option<Vec<Dim>>,
     },
     /// An array whose elements are still being drawn by the enclosing loops.
     Partial(Box<Partial>),

@@ -34,4 +34,4 @@ pub use support::Support;
 pub use text::{MAX_DEPTH, Names, parse_func, parse_module, print_func};
 pub use ty::{DType, Ty};
 pub use verify::{Fault, verify};
-pub use visit::{free_vars, map_atoms, op_atoms, op_blocks, op_blocks_mut, substitute_block};
+pub use visit::{count_ops, each_stmt, free_vars, map_atoms, op_atoms, op_blocks, op_blocks_mut, substitute_block};

@@ -97,6 +97,21 @@ pub fn op_blocks_mut<S: Stage>(op: &mut Op<S>) -> Vec<&mut Block<S>> {
     }
 }
 
+/// Calls `f` with every statement of the block and of its nested blocks, outer ones before those inside them.
+pub fn each_stmt<'a, S: Stage>(block: &'a Block<S>, f: &mut dyn FnMut(&'a crate::Stmt<S>)) {
+    for stmt in &block.stmts {
+        f(stmt);
+        op_blocks(&stmt.op).into_iter().for_each(|b| each_stmt(b, f));
+    }
+}
+
+/// Number of statements, those of nested blocks included, for which `wanted` holds.
+pub fn count_ops<S: Stage>(block: &Block<S>, wanted: impl Fn(&Op<S>) -> bool) -> usize {
+    let mut n = 0;
+    each_stmt(block, &mut |s| n += usize::from(wanted(&s.op)));
+    n
+}
+
 /// Variables that the block uses and does not define, in order of first use.
 pub fn free_vars<S: Stage>(block: &Block<S>) -> Vec<Var> {
     let mut seen = HashSet::new();
@@ -134,4 +149,27 @@ pub fn substitute_block<S: Stage>(block: &mut Block<S>, map: &HashMap<Var, Atom>
         op_blocks_mut(&mut stmt.op).into_iter().for_each(|b| substitute_block(b, map));
     }
     block.results.iter_mut().for_each(|a| *a = replace(*a));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Builder, Det, Prim, Ty};
+
+    #[test]
+    fn nested_statements_are_counted_and_inner_definitions_are_not_free() {
+        let mut b: Builder<Det> = Builder::new("f");
+        let x = b.param("x", Ty::FLOAT).into();
+        let i = b.index_var("i");
+        b.begin();
+        let r = b.un(Prim::ToReal, i.into());
+        let y = b.add(r, x);
+        let body = b.end(vec![y]);
+        assert_eq!(free_vars(&body), vec![i, Var(0)]);
+        let out = b.map(3, i, body)[0];
+        let f = b.finish(vec![out.into()]);
+        assert_eq!(count_ops(&f.body, |_| true), 3);
+        assert_eq!(count_ops(&f.body, |op| matches!(op, Op::Prim(Prim::Add, _))), 1);
+        assert_eq!(free_vars(&f.body), vec![Var(0)]);
+    }
 }

@@ -1,1 +1,23 @@
-//! ppl-driver
+//! The compiler as a library: from source text to checked programs, and on to deterministic functions ready for an engine.
+//!
+//! **Invariant:** files are read only through [`Files`]; nothing is printed; candle and Cranelift are not needed, so checking a
+//! file is cheap. Engines and data come from the caller.
+
+mod lower;
+mod source;
+
+pub use lower::{
+    Cx, FitCode, Lowered, STAGES, lower_density, lower_draws, lower_expression, lower_fit, lower_function, lower_values,
+};
+pub use ppl_check as check;
+pub use ppl_transform::step;
+pub use source::{Disk, Files, Source, library};
+
+use ppl_check::{Checked, DataShapes, FitOverrides};
+
+/// Checks a source. Without `shapes`, unknown sizes are stand-ins: what checks then is right for all sizes.
+pub fn check_source(source: &Source, shapes: Option<DataShapes>, overrides: &FitOverrides) -> Checked {
+    let mut checked = ppl_check::elaborate(&source.libraries(), &source.file, shapes, overrides);
+    checked.diagnostics.splice(0..0, source.diagnostics.iter().cloned());
+    checked
+}

@@ -102,8 +102,20 @@ macro_rules! real {
                     Prim::Mul => a * b,
                     Prim::Div => a / b,
                     Prim::Min | Prim::Max if a.is_nan() || b.is_nan() => <$t>::NAN,
-                    Prim::Min => if b < a { b } else { a },
-                    Prim::Max => if b > a { b } else { a },
+                    Prim::Min => {
+                        if b < a {
+                            b
+                        } else {
+                            a
+                        }
+                    }
+                    Prim::Max => {
+                        if b > a {
+                            b
+                        } else {
+                            a
+                        }
+                    }
                     _ => return None,
                 })
             }

@@ -68,8 +68,17 @@ fn call(
     for (v, t) in f.params.iter().zip(args) {
         env[v.index()] = Some(t);
     }
-    let mut frame =
-        Frame { interp, func: f, env, place, ordinals: call_ordinals(f), lanes: Vec::new(), times: Vec::new(), loops: Vec::new(), observer };
+    let mut frame = Frame {
+        interp,
+        func: f,
+        env,
+        place,
+        ordinals: call_ordinals(f),
+        lanes: Vec::new(),
+        times: Vec::new(),
+        loops: Vec::new(),
+        observer,
+    };
     frame.block(&f.body)
 }
 
@@ -93,7 +102,8 @@ fn call_ordinals(f: &Func<Det>) -> HashMap<Var, u64> {
 
 /// The site of a draw inside call number `ordinal`. Inlining uses the same formula; a test of `ppl-opt` compares them.
 fn inlined_site(ordinal: u64, site: u64) -> u64 {
-    let mut z = site.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(ordinal.wrapping_add(1).wrapping_mul(0xd1b5_4a32_d192_ed03));
+    let mut z =
+        site.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(ordinal.wrapping_add(1).wrapping_mul(0xd1b5_4a32_d192_ed03));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

@@ -11,7 +11,13 @@ use ppl_core::{Linalg, ReduceOp};
 use ppl_tensor::{Float, kernels};
 
 /// Accumulates the elements over `axes` into an array without them.
-fn accumulate<T: Copy>(x: &[T], shape: &[usize], axes: &[usize], start: T, mut step: impl FnMut(T, T) -> T) -> (Vec<usize>, Vec<T>) {
+fn accumulate<T: Copy>(
+    x: &[T],
+    shape: &[usize],
+    axes: &[usize],
+    start: T,
+    mut step: impl FnMut(T, T) -> T,
+) -> (Vec<usize>, Vec<T>) {
     let kept = others(shape.len(), axes);
     let out_shape = sizes(shape, &kept);
     let mut out = vec![start; out_shape.iter().product()];
@@ -126,12 +132,7 @@ pub(crate) fn dot(
         (used, free)
     };
     let ((used_a, free_a), (used_b, free_b)) = (side(a, |p| p.0), side(b, |p| p.1));
-    let shape = [
-        sizes(a.dims(), &used_a[..batch.len()]),
-        sizes(a.dims(), &free_a),
-        sizes(b.dims(), &free_b),
-    ]
-    .concat();
+    let shape = [sizes(a.dims(), &used_a[..batch.len()]), sizes(a.dims(), &free_a), sizes(b.dims(), &free_b)].concat();
     let inner = sizes(a.dims(), &used_a[batch.len()..]);
     let n = batch.len();
     // Operand index from the result's index and the contracted one.

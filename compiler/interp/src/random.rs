@@ -11,10 +11,21 @@ use ppl_core::RngKind;
 use ppl_tensor::{Float, kernels};
 
 /// A draw of `shape` whose first element has number `offset`.
-pub(crate) fn draw(kind: RngKind, args: &[Tensor], shape: &[usize], offset: usize, key: Key, precision: Precision) -> Res<Tensor> {
+pub(crate) fn draw(
+    kind: RngKind,
+    args: &[Tensor],
+    shape: &[usize],
+    offset: usize,
+    key: Key,
+    precision: Precision,
+) -> Res<Tensor> {
     match precision {
-        Precision::F64 => typed::<f64>(kind, args, shape, offset, key, |s| if let Slice::F64(v) = s { Some(v.to_vec()) } else { None }),
-        Precision::F32 => typed::<f32>(kind, args, shape, offset, key, |s| if let Slice::F32(v) = s { Some(v.to_vec()) } else { None }),
+        Precision::F64 => {
+            typed::<f64>(kind, args, shape, offset, key, |s| if let Slice::F64(v) = s { Some(v.to_vec()) } else { None })
+        }
+        Precision::F32 => {
+            typed::<f32>(kind, args, shape, offset, key, |s| if let Slice::F32(v) = s { Some(v.to_vec()) } else { None })
+        }
     }
 }
 

@@ -59,7 +59,10 @@ pub(crate) fn to_ints(t: &Tensor) -> Res<Vec<i64>> {
 
 /// The elements of a bool tensor.
 pub(crate) fn to_bools(t: &Tensor) -> Res<Vec<bool>> {
-    with(t, |s| if let Slice::Bool(v) = s { Ok(v.iter().map(|b| *b != 0).collect()) } else { malformed("an operand is not a bool") })
+    with(
+        t,
+        |s| if let Slice::Bool(v) = s { Ok(v.iter().map(|b| *b != 0).collect()) } else { malformed("an operand is not a bool") },
+    )
 }
 
 /// The element of a scalar int.

@@ -3,7 +3,7 @@
 //! This is the only place that orders passes.
 
 use crate::{SimplifyOptions, cse, dce, inline_calls, licm, simplify_det};
-use ppl_core::{Det, Func};
+use ppl_core::{Det, Func, Module, verify};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -83,7 +83,7 @@ pub struct PassManager<'a> {
     pub limit: Option<usize>,
     /// Leave out rules that change rounding.
     pub exact: bool,
-    /// Run after every pass, in every build if given; debug builds use [`ppl_core`]'s verifier otherwise.
+    /// Run after every pass. Debug builds run [`ppl_core::verify`] where none is given.
     pub verify: Option<Verify<'a>>,
     /// Sees the program around every pass.
     pub dump: Option<Dump<'a>>,
@@ -102,6 +102,8 @@ impl PassManager<'_> {
     /// # Errors
     /// A pass broke the program; the program is in the error.
     pub fn run(&mut self, f: &mut Func<Det>, dets: &[Func<Det>], when: When) -> Result<(), OptError> {
+        let module =
+            (cfg!(debug_assertions) && self.verify.is_none()).then(|| Module { dets: dets.to_vec(), ..Module::default() });
         let options = SimplifyOptions { after_vjp: when == When::AfterVjp, reassociate: !self.exact };
         for pass in PIPELINE.iter().take(self.limit.unwrap_or(usize::MAX)) {
             if self.skip.contains(pass.name) {
@@ -116,14 +118,21 @@ impl PassManager<'_> {
             if let Some(dump) = &mut self.dump {
                 dump(pass.name, true, f);
             }
-            self.check(pass.name, f)?;
+            self.check(pass.name, f, module.as_ref())?;
         }
         Ok(())
     }
 
-    fn check(&self, pass: &'static str, f: &Func<Det>) -> Result<(), OptError> {
-        let Some(verify) = self.verify else { return Ok(()) };
-        verify(f).map_err(|message| OptError { pass, func: f.name.clone(), message, program: Box::new(f.clone()) })
+    fn check(&self, pass: &'static str, f: &Func<Det>, module: Option<&Module>) -> Result<(), OptError> {
+        let result = match (self.verify, module) {
+            (Some(check), _) => check(f),
+            (None, Some(module)) => verify(module, f).map_err(|faults| {
+                let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                lines.join("; ")
+            }),
+            (None, None) => Ok(()),
+        };
+        result.map_err(|message| OptError { pass, func: f.name.clone(), message, program: Box::new(f.clone()) })
     }
 }
 

@@ -236,9 +236,7 @@ pub(crate) fn named_type(span: Span, name: Ident, args: Vec<Expr>, missing: bool
 /// Adds brackets: the first ones are a name's own sizes, further ones make an array of it.
 pub(crate) fn type_dims(span: Span, t: Type, sizes: Vec<Expr>) -> Type {
     let kind = match t.kind {
-        TypeKind::Named { name, args, missing, dims } if dims.is_empty() => {
-            TypeKind::Named { name, args, missing, dims: sizes }
-        }
+        TypeKind::Named { name, args, missing, dims } if dims.is_empty() => TypeKind::Named { name, args, missing, dims: sizes },
         kind => TypeKind::Array { element: Box::new(Type { span: t.span, kind }), dims: sizes },
     };
     Type { span, kind }
@@ -295,9 +293,9 @@ pub(crate) fn fit(cx: &mut Cx<'_>, model: Option<Expr>, clauses: Vec<FitClause>)
                 }
                 None => fit.guide = Some(e),
             },
-            FitClause::Goals(direction, goals) => fit
-                .goals
-                .extend(goals.into_iter().map(|(span, objective, over)| Goal { span, direction, objective, over })),
+            FitClause::Goals(direction, goals) => {
+                fit.goals.extend(goals.into_iter().map(|(span, objective, over)| Goal { span, direction, objective, over }))
+            }
             FitClause::Using(entries) => {
                 for entry in entries {
                     using(cx, &mut fit, entry);

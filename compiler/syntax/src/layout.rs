@@ -229,9 +229,7 @@ impl<'s> Layouter<'s> {
         if !why.is_empty() {
             d = d.note(why.to_owned());
         }
-        self.diagnostics.push(
-            d.help(format!("add `{close}` where it should end")).edit(Span::new(self.file, end, end), close),
-        );
+        self.diagnostics.push(d.help(format!("add `{close}` where it should end")).edit(Span::new(self.file, end, end), close));
     }
 
     /// Closes the innermost bracket: at the end of its first line where that could end a statement, otherwise here.

@@ -35,13 +35,7 @@ pub(crate) fn lex<'s>(file: FileId, text: &'s str) -> Lexing<'s> {
     let mut lx = Lexer {
         file,
         text,
-        out: Lexing {
-            tokens: Vec::new(),
-            file_doc: None,
-            docs: BTreeMap::new(),
-            comments: Vec::new(),
-            diagnostics: Vec::new(),
-        },
+        out: Lexing { tokens: Vec::new(), file_doc: None, docs: BTreeMap::new(), comments: Vec::new(), diagnostics: Vec::new() },
         pending: None,
         newlines: 1,
         line_start: 0,
@@ -129,12 +123,7 @@ impl<'s> Lexer<'s> {
         let newline_before = self.newlines > 0;
         let space_after = self.text.as_bytes().get(end).is_none_or(u8::is_ascii_whitespace);
         self.newlines = 0;
-        let tok = Tok {
-            lexed: Lexed { token, start, end },
-            newline_before,
-            first_column: self.line_start == start,
-            space_after,
-        };
+        let tok = Tok { lexed: Lexed { token, start, end }, newline_before, first_column: self.line_start == start, space_after };
         if matches!(slice, "elif" | "elseif") && self.out.tokens.last().is_some_and(|t| t.lexed.token == Token::RBrace) {
             let span = Span::new(self.file, start, end);
             self.out.diagnostics.push(foreign_operator(span, slice, "else if"));

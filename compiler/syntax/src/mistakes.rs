@@ -28,13 +28,7 @@ const FOREIGN_WORDS: &[(&str, &str)] = &[
 ];
 
 /// The report for the token at `at`, which stands in the statement `scope`.
-pub(crate) fn describe(
-    file: FileId,
-    tokens: &[Lexed<'_>],
-    at: usize,
-    scope: &Scope,
-    expected: &[String],
-) -> Option<Diagnostic> {
+pub(crate) fn describe(file: FileId, tokens: &[Lexed<'_>], at: usize, scope: &Scope, expected: &[String]) -> Option<Diagnostic> {
     let m = Mistake { file, tokens, at, scope, expected };
     m.assignment()
         .or_else(|| m.foreign_word())
@@ -118,8 +112,7 @@ impl<'s> Mistake<'_, 's> {
                 let d = Diagnostic::error(Code("E0005"), format!("`{symbol}` can't stand after a name here"))
                     .label(span, "neither draws a choice nor names a value");
                 Some(if top {
-                    d.help("name a value with `let` in front")
-                        .edit(Span { end: start.start, ..start }, "let ")
+                    d.help("name a value with `let` in front").edit(Span { end: start.start, ..start }, "let ")
                 } else {
                     d.help("write `~` to draw a choice (`x ~ normal(0, 1)`), or put `let` in front to name a value")
                         .note("values do not change: a value that changes from round to round is carried, `carry (s = 0)`")
@@ -213,13 +206,10 @@ impl<'s> Mistake<'_, 's> {
             let mut i = self.at + 1;
             while i < self.scope.end {
                 let rest = Mistake { at: i, ..*self };
-                match self.token(i) {
-                    Some(Token::Assign | Token::ColonAssign | Token::Tilde) => {
-                        if let Some(d) = rest.assignment() {
-                            return Some(d);
-                        }
-                    }
-                    _ => {}
+                if matches!(self.token(i), Some(Token::Assign | Token::ColonAssign | Token::Tilde))
+                    && let Some(d) = rest.assignment()
+                {
+                    return Some(d);
                 }
                 i += 1;
             }
@@ -294,10 +284,7 @@ impl<'s> Mistake<'_, 's> {
 
     fn chained_comparison(&self) -> Option<Diagnostic> {
         let compares = |t: Token<'_>| {
-            matches!(
-                t,
-                Token::Less | Token::LessEq | Token::Greater | Token::GreaterEq | Token::EqEq | Token::NotEq
-            )
+            matches!(t, Token::Less | Token::LessEq | Token::Greater | Token::GreaterEq | Token::EqEq | Token::NotEq)
         };
         if !compares(self.here()?) {
             return None;
@@ -359,9 +346,7 @@ impl<'s> Mistake<'_, 's> {
             .label(if self.here() == Some(Token::Sep) { self.gap(self.at) } else { self.span(self.at) }, "expected `{`")
             .label(self.span(self.scope.start + opener), format!("`{word}` needs a block"));
         Some(match self.here() {
-            Some(Token::Sep) if self.token(self.at + 1) == Some(Token::LBrace) => {
-                d.help("put `{` at the end of the line before")
-            }
+            Some(Token::Sep) if self.token(self.at + 1) == Some(Token::LBrace) => d.help("put `{` at the end of the line before"),
             Some(Token::Colon) => d.help("blocks stand in braces: `{ .. }`").edit(self.span(self.at), " {"),
             _ if body => d.help("write the body as `{ .. }`, or `= e` where it is one expression"),
             _ => d.help("write `{ .. }` around the block, also where it is a single statement"),

@@ -81,7 +81,10 @@ pub fn is_incomplete(text: &str) -> bool {
     let file = FileId(0);
     let lexing = lex(file, text);
     let Some(last) = lexing.tokens.last().map(|t| t.lexed.token) else { return false };
-    let hangs = last == Token::Assign || last == Token::Comma || last == Token::Minus || last == Token::Tilde
+    let hangs = last == Token::Assign
+        || last == Token::Comma
+        || last == Token::Minus
+        || last == Token::Tilde
         || (last.continues_line() && !matches!(last, Token::RParen | Token::RBracket));
     hangs || layout(file, &lexing.tokens, Token::StartStmts).open > 0
 }

@@ -216,10 +216,7 @@ impl Token<'_> {
     /// A keyword that can only begin a statement or a declaration.
     pub(crate) fn begins_stmt(self) -> bool {
         self.begins_item()
-            || matches!(
-                self,
-                Token::Let | Token::Param | Token::State | Token::Report | Token::Factor | Token::AlsoMinimize
-            )
+            || matches!(self, Token::Let | Token::Param | Token::State | Token::Report | Token::Factor | Token::AlsoMinimize)
     }
 
     /// At the start of a line, continues the line before (`-` is decided by the space after it).

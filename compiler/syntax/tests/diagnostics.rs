@@ -17,9 +17,9 @@ fn diagnostics(text: &str) -> Vec<Diagnostic> {
 fn one(text: &str, code: &str, place: &str) -> Diagnostic {
     let all = diagnostics(text);
     assert_eq!(all.len(), 1, "{text}\n{all:#?}");
-    let d = all.into_iter().next().unwrap();
+    let d = all.into_iter().next().expect("one");
     assert_eq!(d.code.0, code, "{text}\n{d:#?}");
-    let span = d.span().unwrap();
+    let span = d.span().expect("a place");
     let shown = &text[span.start as usize..span.end as usize];
     assert_eq!(shown, place, "{text}\n{d:#?}");
     d
@@ -27,7 +27,7 @@ fn one(text: &str, code: &str, place: &str) -> Diagnostic {
 
 /// The text with the suggested edit made.
 fn mended(text: &str, d: &Diagnostic) -> String {
-    let e = d.edit.as_ref().unwrap();
+    let e = d.edit.as_ref().expect("an edit");
     format!("{}{}{}", &text[..e.span.start as usize], e.text, &text[e.span.end as usize..])
 }
 
@@ -136,7 +136,8 @@ fn deep_nesting_is_an_error_and_not_a_crash() {
 
 #[test]
 fn any_text_is_taken() {
-    for text in ["", "\n\n", "}", "(((", "{{{", "\"", "\u{feff}let x = 1", "gen", "gen f(", "by by by", "#", "## doc", "~~", "\0"] {
+    for text in ["", "\n\n", "}", "(((", "{{{", "\"", "\u{feff}let x = 1", "gen", "gen f(", "by by by", "#", "## doc", "~~", "\0"]
+    {
         let _ = parse(FileId(0), text);
         let _ = parse_expr(FileId(0), text);
         let _ = parse_repl(FileId(0), text);

@@ -1,5 +1,7 @@
 //! Every program of the language document parses, and survives printing.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

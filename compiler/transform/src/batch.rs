@@ -1,7 +1,7 @@
 //! Batching: every map becomes arrays with one more leading axis.
 //!
 //! in:    `Det`, verified
-//! out:   `Det` without `map`; the same results from the same random numbers
+//! out:   `Det` without `map`, loops over slices where they read rows by their index; the same results from the same random numbers
 //! keeps: spans, names, statements that no iteration changes (they leave the loop as they are)
 //!
 //! Inner maps go first. For a map of `n` iterations over `i` write `x~` for the array of all iterations' `x`, of shape
@@ -18,6 +18,8 @@
 //!   B[ if c  { s } { t } ]       =  if c { B[s] } { B[t] }
 //!   B[ if c~ { s } { t } ]       =  B[s] with v := guard(c~, v);  B[t] with v := guard(not c~, v);  select(c~, s~, t~)
 //!   B[ scan { k } ]              =  scan { B[k] }                                  carries that vary are batched, by fix-point
+//!   scan i { k }                 =  h;  scan i, row in x[c..] { k' }               first: h does not depend on the loop,
+//!                                                                                gather(x, i + c) of an outer x is row
 //!   B[ random lanes (.., i) [s] ] =  random lanes (..) [n, s]
 //!   B[ random, call, otherwise ] =  a scan over the iterations
 //! ```
@@ -29,6 +31,7 @@
 
 mod control;
 mod lanes;
+mod loops;
 mod ops;
 mod spread;
 
@@ -80,6 +83,10 @@ impl Batch {
             let results = lanes::run(&mut self.b, *len, *index, body);
             self.replaced.extend(stmt.outs.iter().copied().zip(results));
         } else {
+            if let Op::Scan(scan) = &mut stmt.op {
+                self.b.span = stmt.span;
+                loops::tidy(&mut self.b, scan);
+            }
             self.b.push(stmt);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! in:    `Det`, verified, without `map` and `call` where derivatives flow (after batching and inlining)
 //! out:   `Det`, the same function with the gradient of one result as further results
-//! keeps: spans, the original statements and results, in order
+//! keeps: spans, the original results, and the statements that they and the gradient need, in order
 //!
 //! Write `x'` for the cotangent of `x`; a variable used twice receives two contributions, which are added.
 //! The statements run as before, then, from the last one to the first:

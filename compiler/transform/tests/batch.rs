@@ -3,8 +3,8 @@
 mod common;
 
 use common::generate::{Options, program};
-use common::{Stream, Value, assert_close, run};
-use ppl_core::{Atom, Block, Builder, DType, Det, DetRandom, Func, Linalg, Op, Prim, RngKind, Scan, Ty, op_blocks};
+use common::{Stream, Value, assert_close, run, verified};
+use ppl_core::{Atom, Block, Builder, DType, Det, DetRandom, Func, Linalg, Op, Prim, ReduceOp, RngKind, Scan, Ty, op_blocks};
 use ppl_transform::batch::batch;
 
 fn count(b: &Block<Det>, is: &dyn Fn(&Op<Det>) -> bool) -> usize {
@@ -16,7 +16,9 @@ fn maps(f: &Func<Det>) -> usize {
 }
 
 fn agrees(f: &Func<Det>, args: &[Value]) -> Func<Det> {
+    verified(f);
     let g = batch(f.clone());
+    verified(&g);
     assert_eq!(maps(&g), 0, "{}", f.name);
     assert_eq!(f.result_tys(), g.result_tys(), "{}", f.name);
     let (want, have) = (run(f, args), run(&g, args));
@@ -163,6 +165,49 @@ fn gathers_and_scatters_of_every_kind() {
 }
 
 #[test]
+fn axes_move_behind_the_lanes() {
+    let f = plate(4, &[Ty::float([4, 2, 3]), Ty::float([2, 3]), Ty::float([4, 3, 3])], |b, i, p| {
+        let x = b.gather(p[0], i, 0);
+        let square = b.gather(p[2], i, 0);
+        let g = b.dot(square, square, &[], &[(1, 1)]);
+        let iota = b.iota(3);
+        let (rows, columns) = (b.broadcast(iota, &[3, 3], &[0]), b.broadcast(iota, &[3, 3], &[1]));
+        let eye = b.prim(Prim::Eq, &[rows, columns]);
+        let ridge = b.select(eye, Atom::float(1.0), Atom::float(0.0));
+        let g = b.add(g, ridge);
+        let positive = b.prim(Prim::Gt, &[x, Atom::float(0.0)]);
+        vec![
+            b.broadcast(x, &[2, 5, 3], &[0, 2]),
+            b.reduce(ReduceOp::Sum, x, &[0]),
+            b.reduce(ReduceOp::Prod, x, &[1]),
+            b.reduce(ReduceOp::Max, x, &[0, 1]),
+            b.reduce(ReduceOp::Min, x, &[1]),
+            b.reduce(ReduceOp::All, positive, &[0]),
+            b.reduce(ReduceOp::Any, positive, &[1]),
+            b.argmax(x, 0),
+            b.argmax(x, 1),
+            b.cumsum(x, 0, false),
+            b.cumsum(x, 1, true),
+            b.transpose(x, &[1, 0]),
+            b.reshape(x, &[3, 2]),
+            b.slice(x, 1, 1, 2),
+            b.pad(x, 0, 1, 2),
+            b.concat(&[x, p[1]], 0),
+            b.concat(&[p[1], x, x], 1),
+            b.reverse(x, 1),
+            b.stop(x),
+            b.linalg(Linalg::Cholesky, &[g]),
+            b.dot(x, p[1], &[], &[(1, 1)]),
+            b.dot(p[1], x, &[(0, 0)], &[]),
+            b.dot(x, p[1], &[(1, 1)], &[(0, 0)]),
+            b.dot(p[1], x, &[], &[]),
+            b.select(positive, p[1], Atom::float(2.0)),
+        ]
+    });
+    batched(&f);
+}
+
+#[test]
 fn shared_statements_run_once() {
     let f = plate(6, &[Ty::float([6, 3]), Ty::float([3]), Ty::FLOAT], |b, i, p| {
         let row = b.gather(p[0], i, 0);
@@ -222,6 +267,24 @@ fn draws_of_a_lane_become_one_array() {
 }
 
 #[test]
+fn unrolled_lanes_cut_their_part_of_one_array() {
+    let f = plate(5, &[Ty::float([5])], |b, i, p| {
+        let rate = b.gather(p[0], i, 0);
+        let rate = b.un(Prim::Exp, rate);
+        let lanes = |k| [(i, 5), (Atom::int(k), 3), (Atom::int(1), 2)];
+        vec![
+            draw(b, RngKind::Normal, &[], &lanes(0), &[2]),
+            draw(b, RngKind::Normal, &[], &lanes(2), &[2]),
+            draw(b, RngKind::Gamma, &[rate], &lanes(2), &[]),
+        ]
+    });
+    let (g, ops) = batched(&f);
+    assert_eq!(ops.iter().filter(|o| *o == "scan").count(), 1, "{ops:?}");
+    let draws: Vec<_> = g.body.stmts.iter().filter(|s| matches!(s.op, Op::Random(_))).map(|s| &s.op).collect();
+    assert!(draws.len() == 2 && draws[0] == draws[1], "equal draws, which are merged later");
+}
+
+#[test]
 fn coupled_draws_share_their_numbers() {
     let f = plate(5, &[Ty::float([5])], |b, i, p| {
         let rate = b.gather(p[0], i, 0);
@@ -264,8 +327,13 @@ fn nested_plates_in_any_order() {
 fn maps_of_no_and_one_lane() {
     for n in [0, 1] {
         let f = plate(n, &[Ty::float([n, 3]), Ty::float([3]), Ty::float([2, 2])], |b, i, p| {
-            let row = b.gather(p[0], i, 0);
-            let d = b.dot(row, p[1], &[], &[(0, 0)]);
+            // A row of an array of no rows does not exist: there the lanes' number stands for data.
+            let d = if n > 0 {
+                let row = b.gather(p[0], i, 0);
+                b.dot(row, p[1], &[], &[(0, 0)])
+            } else {
+                b.un(Prim::ToReal, i)
+            };
             let c = b.prim(Prim::Gt, &[d, Atom::float(0.0)]);
             b.begin();
             let l = b.un(Prim::Exp, d);
@@ -325,6 +393,42 @@ fn a_chain_in_a_plate_is_one_loop_over_arrays() {
     let scan = g.body.stmts.iter().find_map(|s| if let Op::Scan(s) = &s.op { Some(s) } else { None }).expect("a loop");
     let shapes: Vec<&[usize]> = scan.carry.iter().map(|(v, _)| &g.ty(*v).shape[..]).collect();
     assert_eq!(shapes, [&[4][..], &[]]);
+}
+
+#[test]
+fn rows_read_at_a_loops_index_are_slices() {
+    // In a plate of chains, with a row chosen by the lane inside the loop, and with the next row.
+    let f = plate(4, &[Ty::float([4, 7]), Ty::float([7]), Ty::float([7])], |b, i, p| {
+        let t = b.index_var("t");
+        let h = b.fresh("h", Ty::FLOAT);
+        b.begin();
+        let row = b.gather(p[0], i, 0);
+        let x = b.gather(row, t.into(), 0);
+        let after = b.add(t.into(), Atom::int(1));
+        let x_next = b.gather(row, after, 0);
+        let c = b.prim(Prim::Gt, &[h.into(), Atom::float(0.0)]);
+        b.begin();
+        let w = b.gather(p[1], t.into(), 0);
+        let again = b.gather(p[1], t.into(), 0);
+        let y = b.add(w, again);
+        let then = b.end(vec![y]);
+        b.begin();
+        let els = b.end(vec![x_next]);
+        let y: Atom = b.if_(c, then, els)[0].into();
+        let e = b.sum_all(p[2]);
+        let y = b.mul(y, e);
+        let next = b.mul(h.into(), x);
+        let next = b.add(next, y);
+        let next = b.un(Prim::Sin, next);
+        let body = b.end(vec![next, next]);
+        let scan = Scan { len: 6, index: t, carry: vec![(h, Atom::float(0.0))], xs: vec![], body, reverse: true };
+        b.scan(scan).into_iter().map(Atom::Var).collect()
+    });
+    let (g, _) = batched(&f);
+    assert_eq!(count(&g.body, &|op| matches!(op, Op::Gather { .. })), 0);
+    let scan = g.body.stmts.iter().find_map(|s| if let Op::Scan(s) = &s.op { Some(s) } else { None }).expect("a loop");
+    assert_eq!(scan.xs.len(), 3);
+    assert_eq!(count(&scan.body, &|op| matches!(op, Op::Reduce { op: ReduceOp::Sum, .. })), 0, "runs once");
 }
 
 #[test]

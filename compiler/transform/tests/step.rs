@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Value, assert_close, run};
+use common::{Value, assert_close, run, verified};
 use ppl_core::{Atom, Builder, Det, Func, Prim, Ty};
 use ppl_transform::step::{Carried, Direction, Learned, Optimizer, OptimizerKind, Role, Schedule, Shape, StepSpec, step};
 use ppl_transform::vjp::vjp;
@@ -104,6 +104,7 @@ fn steps_follow_the_formulas() {
                     steps: total,
                 };
                 let (g, layout) = step(&f, &spec).expect("fits");
+                verified(&g);
                 let zeros = |i: usize| {
                     let shape = g.ty(g.params[i]).shape.clone();
                     let n = shape.iter().product();

@@ -106,6 +106,7 @@ unsafe fn gemm_body<T: Float>(
     accumulate: usize,
 ) {
     let accumulate = accumulate != 0;
+    let work = m.saturating_mul(n).saturating_mul(k);
     for i in 0..batch {
         // SAFETY: the caller's buffers hold `batch` matrices at these distances.
         unsafe {
@@ -114,9 +115,9 @@ unsafe fn gemm_body<T: Float>(
             let b = Strided { ptr: b.add(i * b_batch), row: b_row, col: b_col };
             if n == 1 && a_col == 1 && b_row == 1 {
                 matrix_vector(c.ptr, a, b.ptr, m, k, accumulate);
-            } else if k == 0 || (b_col == 1 && (m == 1 || m * n * k <= SMALL_WORK)) {
+            } else if k == 0 || (b_col == 1 && (m == 1 || work <= SMALL_WORK)) {
                 by_rows(c.ptr, a, b, m, n, k, accumulate);
-            } else if m * n * k <= SMALL_WORK && n * k <= PACKED {
+            } else if work <= SMALL_WORK && n.saturating_mul(k) <= PACKED {
                 let mut rows = [const { MaybeUninit::<T>::uninit() }; PACKED];
                 let rows = rows.as_mut_ptr().cast::<T>();
                 pack(b, n, k, rows);

@@ -11,6 +11,8 @@
 //!
 //! **Invariant:** kernels are total: they never panic, whatever the values. Only lengths are checked, by the safe interface.
 
+#![allow(clippy::needless_range_loop, reason = "several arrays of lanes are indexed alike, in a shape that vectorises")]
+
 mod float;
 mod gemm;
 mod init;

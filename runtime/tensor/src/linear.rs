@@ -153,7 +153,7 @@ unsafe fn solve<T: Float>(x: *mut T, op: Strided<*const T>, n: usize, m: usize, 
                 let pivot = *op.ptr.add(r * op.row + r * op.col);
                 for j in 0..m {
                     let v = &mut *x.add(r * m + j);
-                    *v = *v / pivot;
+                    *v /= pivot;
                 }
             }
         }

@@ -34,7 +34,7 @@ pub struct BuiltinDef {
     pub sig: &'static str,
     /// What it computes; the first sentence stands alone.
     pub doc: &'static str,
-    /// An expression and its value; the value is empty where the expression needs a program around it.
+    /// An expression and its value, or a line of a program and an empty value.
     pub example: (&'static str, &'static str),
     /// Heading in the documentation.
     pub topic: Topic,

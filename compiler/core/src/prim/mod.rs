@@ -5,6 +5,8 @@
 
 mod arith;
 mod builtins;
+#[cfg(test)]
+mod kinks;
 mod logic;
 mod special;
 #[cfg(test)]

@@ -54,4 +54,6 @@ const OPS: &[&str] = &[
 #[cfg(test)]
 mod generate;
 #[cfg(test)]
+mod spec;
+#[cfg(test)]
 mod tests;

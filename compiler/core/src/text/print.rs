@@ -97,8 +97,8 @@ fn tys<S: Stage>(func: &Func<S>, vars: &[Var]) -> String {
 }
 
 /// The text of a function. With its module, a remark names the function, distribution or strategy that an id stands for.
-pub fn print_func<S: Stage>(func: &Func<S>, module: Option<&Module>) -> String {
-    let mut p = Printer { func, module, names: Names::of(func), out: String::new() };
+pub fn print_func<'a, S: Stage>(func: &'a Func<S>, module: impl Into<Option<&'a Module>>) -> String {
+    let mut p = Printer { func, module: module.into(), names: Names::of(func), out: String::new() };
     let params = list(&func.params, |v| format!("{}: {}", p.names.var(*v), tys(func, &[*v])));
     let results = list(&func.body.results, |a| atom_ty(func, *a));
     let _ = writeln!(p.out, "{} fn @{}({params}) -> ({results}) {{", S::NAME, word(&func.name));

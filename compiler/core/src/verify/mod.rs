@@ -56,8 +56,8 @@ impl fmt::Display for Fault {
 /// Places:
 /// - (P1) an address (of a choice, a called program, a report) has as indices exactly the index variables of all enclosing
 ///   loops, each once;
-/// - (P2) a draw's `lanes` are indices of enclosing loops, outermost first, with the loops' lengths, or literals below the
-///   length; its `times` are int scalars.
+/// - (P2) a draw's `lanes` are indices of enclosing loops, outermost first, with the loops' lengths; or literals below the
+///   length; or parameters, which stand for the caller's loops; its `times` are int scalars.
 ///
 /// That a stage has only its own random operations is so by type.
 ///
@@ -336,6 +336,7 @@ impl<S: Stage> Verifier<'_, S> {
             let ok = match a {
                 Atom::Lit(crate::Lit::Int(i)) => usize::try_from(*i).is_ok_and(|i| i < *len),
                 Atom::Lit(_) => false,
+                Atom::Var(v) if self.func.params.contains(v) => true,
                 Atom::Var(v) => {
                     let found = self.loops[outer..].iter().position(|l| l == &(*v, *len));
                     outer += found.map_or(0, |i| i + 1);

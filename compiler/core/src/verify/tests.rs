@@ -163,6 +163,8 @@ fn p2_lanes() {
     breaks("lanes (1 in 2, %j in 3)", "lanes (2 in 2, %j in 3)", "the lanes are not indices of enclosing loops");
     breaks("lanes (%i.1 in 2, %j in 3)", "lanes (%j in 3, %i.1 in 2)", "outermost first");
     breaks("lanes (%i.1 in 2, %j in 3)", "lanes (%i.1 in 5, %j in 3)", "with their lengths");
+    let passed = "det fn @f(%i: int) -> (float) { %x = random normal() shape [] site 0x1 lanes (%i in 4) : float ret %x }";
+    assert_eq!(verify(&golden(), &parse_func::<Det>(passed, FileId(0)).expect("parses")), Ok(()));
     breaks("times (%t in 4)", "times (%x in 4)", "a position in a loop takes (int), not (float)");
 }
 

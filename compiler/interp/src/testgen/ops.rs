@@ -4,9 +4,24 @@ use super::{Entry, Gen, MAX_NUMEL};
 use ppl_core::{Atom, DType, DetRandom, Domain, Elem, Linalg, Op, PRIMS, Prim, ReduceOp, RngKind, Ty};
 
 /// Primitives whose value jumps.
-const JUMPS: &[Prim] =
-    &[Prim::Sign, Prim::Floor, Prim::Ceil, Prim::Round, Prim::Trunc, Prim::Rem, Prim::Lt, Prim::Le, Prim::Gt, Prim::Ge, Prim::Eq,
-      Prim::Ne, Prim::ToInt, Prim::IsFinite, Prim::IsNan, Prim::Atan2];
+const JUMPS: &[Prim] = &[
+    Prim::Sign,
+    Prim::Floor,
+    Prim::Ceil,
+    Prim::Round,
+    Prim::Trunc,
+    Prim::Rem,
+    Prim::Lt,
+    Prim::Le,
+    Prim::Gt,
+    Prim::Ge,
+    Prim::Eq,
+    Prim::Ne,
+    Prim::ToInt,
+    Prim::IsFinite,
+    Prim::IsNan,
+    Prim::Atan2,
+];
 
 impl Gen {
     /// One statement without blocks, and what it needs.

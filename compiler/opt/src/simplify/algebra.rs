@@ -23,7 +23,7 @@ impl<S: Stage> Cx<'_, S> {
     pub(super) fn prim(&mut self, p: Prim, args: &[Atom], ty: &Ty) -> Rewrite<S> {
         let lits: Vec<Lit> = args.iter().map_while(|a| self.lit(*a)).collect();
         if lits.len() == args.len() {
-            return match fold::fold(p, &lits) {
+            return match fold::fold(p, &lits, self.options.reassociate) {
                 Some(l) => self.fit(Atom::Lit(l), &ty.shape),
                 None => Rewrite::Keep,
             };

@@ -5,10 +5,11 @@
 
 use ppl_core::{Lit, Prim};
 
-/// The value of a primitive of literals, where it is known at compile time.
-pub(super) fn fold(p: Prim, args: &[Lit]) -> Option<Lit> {
+/// The value of a primitive of literals, where it is known at compile time; functions whose last bit may differ from the
+/// run-time's only if `inexact`.
+pub(super) fn fold(p: Prim, args: &[Lit], inexact: bool) -> Option<Lit> {
     match *args {
-        [Lit::Float(x)] => real1(p, x),
+        [Lit::Float(x)] => real1(p, x).or_else(|| if inexact { function(p, x) } else { None }),
         [Lit::Int(i)] => int1(p, i),
         [Lit::Bool(b)] => match p {
             Prim::Not => Some(Lit::Bool(!b)),
@@ -42,14 +43,23 @@ fn real1(p: Prim, x: f64) -> Option<Lit> {
         Prim::Ceil => x.ceil(),
         Prim::Round => x.round_ties_even(),
         Prim::Trunc => x.trunc(),
+        Prim::IsFinite => return Some(Lit::Bool(x.is_finite())),
+        Prim::IsNan => return Some(Lit::Bool(x.is_nan())),
+        Prim::ToReal => x,
+        _ => return None,
+    }))
+}
+
+fn function(p: Prim, x: f64) -> Option<Lit> {
+    Some(Lit::Float(match p {
         Prim::Exp => x.exp(),
         Prim::Expm1 => x.exp_m1(),
         Prim::Log => x.ln(),
         Prim::Log1p => x.ln_1p(),
         Prim::Log2 => x.log2(),
-        Prim::IsFinite => return Some(Lit::Bool(x.is_finite())),
-        Prim::IsNan => return Some(Lit::Bool(x.is_nan())),
-        Prim::ToReal => x,
+        Prim::Sin => x.sin(),
+        Prim::Cos => x.cos(),
+        Prim::Tanh => x.tanh(),
         _ => return None,
     }))
 }

@@ -1,7 +1,7 @@
 //! Branches, sequential loops and draws inside a map.
 
 use super::lanes::Lanes;
-use ppl_core::{Atom, Block, DType, Det, DetRandom, Op, Prim, ReduceOp, RngKind, Scan, Stmt, Ty, Var, free_vars, map_atoms};
+use ppl_core::{Atom, Block, DType, Det, DetRandom, Lit, Op, Prim, ReduceOp, RngKind, Scan, Stmt, Ty, Var, free_vars, map_atoms};
 use std::collections::HashMap;
 
 impl Lanes<'_> {
@@ -165,44 +165,52 @@ impl Lanes<'_> {
     }
 
     pub(super) fn random(&mut self, s: &Stmt<Det>, r: &DetRandom) {
-        let own_lane = r.lanes.last().is_some_and(|(a, _)| *a == Atom::Var(self.index));
-        let others = &r.lanes[..r.lanes.len().saturating_sub(1)];
-        if !own_lane || others.iter().chain(&r.times).any(|(a, _)| self.varies(*a)) {
+        let at = r.lanes.iter().position(|(a, _)| *a == Atom::Var(self.index));
+        let (Some(at), Some(out)) = (at, s.outs.first()) else { return self.one_by_one(s) };
+        let (outer, inner) = (&r.lanes[..at], &r.lanes[at + 1..]);
+        let fixed: Option<Vec<(usize, usize)>> = inner.iter().map(|(a, n)| Some((literal_index(*a)?, *n))).collect();
+        let Some(fixed) = fixed.filter(|f| f.is_empty() || r.args.is_empty()) else { return self.one_by_one(s) };
+        if outer.iter().chain(&r.times).any(|(a, _)| self.varies(*a)) {
             return self.one_by_one(s);
         }
-        let args = r
-            .args
-            .iter()
-            .map(|a| {
-                if r.kind != RngKind::Categorical {
-                    return self.unguarded(*a, &r.shape);
-                }
-                // Probabilities that all draws share stay one row.
-                let t = self.lane_ty(*a);
-                if t.rank() == 1 && !self.varies(*a) {
-                    return self.value(*a);
-                }
-                let categories = t.shape.last().copied().unwrap_or(0);
-                let shape = [&r.shape[..], &[categories]].concat();
-                if t.rank() < shape.len() {
-                    // One row of probabilities a lane.
-                    let full = self.lifted(&shape);
-                    let row = self.value(*a);
-                    return self.b.broadcast(row, &full, &[0, shape.len()]);
-                }
-                self.unguarded(*a, &shape)
-            })
-            .collect();
+        let args = r.args.iter().map(|a| self.parameter(*a, r)).collect();
         let keep = |list: &[(Atom, usize)]| list.iter().map(|(a, n)| (self.value(*a), *n)).collect();
-        let op = DetRandom {
-            kind: r.kind,
-            args,
-            site: r.site,
-            lanes: keep(others),
-            times: keep(&r.times),
-            shape: self.lifted(&r.shape),
-        };
-        self.define(s.outs[0], Op::Random(op));
+        let own: Vec<usize> = fixed.iter().map(|(_, n)| *n).chain(r.shape.iter().copied()).collect();
+        let shape = self.lifted(&own);
+        let ty = Ty::new(r.kind.dtype(), shape.clone());
+        let op = DetRandom { kind: r.kind, args, site: r.site, lanes: keep(outer), times: keep(&r.times), shape };
+        if fixed.is_empty() {
+            return self.define(*out, Op::Random(op));
+        }
+        // Lanes that were unrolled: all copies draw the same array, and each cuts out its own part.
+        let mut x = self.b.emit1(Op::Random(op), "draw", ty);
+        for (axis, (i, _)) in fixed.iter().enumerate() {
+            x = self.b.slice(x, axis + 1, *i, 1);
+        }
+        let lane = self.lifted(&r.shape);
+        let x = self.b.reshape(x, &lane);
+        self.bind(*out, x);
+    }
+
+    /// A parameter of a draw for all lanes.
+    fn parameter(&mut self, a: Atom, r: &DetRandom) -> Atom {
+        if r.kind != RngKind::Categorical {
+            return self.unguarded(a, &r.shape);
+        }
+        // Probabilities that all draws share stay one row.
+        let t = self.lane_ty(a);
+        if t.rank() == 1 && !self.varies(a) {
+            return self.value(a);
+        }
+        let categories = t.shape.last().copied().unwrap_or(0);
+        let shape = [&r.shape[..], &[categories]].concat();
+        if t.rank() < shape.len() {
+            // One row of probabilities a lane.
+            let full = self.lifted(&shape);
+            let row = self.value(a);
+            return self.b.broadcast(row, &full, &[0, shape.len()]);
+        }
+        self.unguarded(a, &shape)
     }
 
     /// An operand that carries no derivatives.
@@ -218,7 +226,9 @@ impl Lanes<'_> {
         let mut slices: HashMap<Var, Var> = HashMap::new();
         let mut xs = Vec::new();
         let mut op = s.op.clone();
+        let index = self.b.index_var("lane");
         map_atoms(&mut op, &mut |a| match a {
+            Atom::Var(v) if v == self.index => Atom::Var(index),
             Atom::Var(v) if self.varying.contains(&v) => {
                 let slice = *slices.entry(v).or_insert_with(|| {
                     let info = self.b.func.vars[v.index()].clone();
@@ -230,7 +240,6 @@ impl Lanes<'_> {
             }
             a => self.value(a),
         });
-        let index = self.b.index_var("lane");
         let infos: Vec<(String, Ty)> = s
             .outs
             .iter()
@@ -246,5 +255,12 @@ impl Lanes<'_> {
         for (out, all) in s.outs.iter().zip(outs) {
             self.bind(*out, Atom::Var(all));
         }
+    }
+}
+
+fn literal_index(a: Atom) -> Option<usize> {
+    match a {
+        Atom::Lit(Lit::Int(i)) => usize::try_from(i).ok(),
+        Atom::Lit(_) | Atom::Var(_) => None,
     }
 }

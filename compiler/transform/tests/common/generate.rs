@@ -72,7 +72,7 @@ impl Generator {
         self.keep(a);
     }
 
-    fn to_shape(&mut self, x: Atom, shape: &[usize]) -> Atom {
+    fn fit(&mut self, x: Atom, shape: &[usize]) -> Atom {
         let t = self.b.ty(x);
         if t.shape == shape || t.is_scalar() {
             return x;
@@ -94,7 +94,7 @@ impl Generator {
                 let p = BINARY[self.s.below(BINARY.len())];
                 let (x, y) = (self.float(0), self.float(0));
                 let shape = self.b.ty(x).shape;
-                let y = self.to_shape(y, &shape);
+                let y = self.fit(y, &shape);
                 let z = if self.s.below(2) == 0 { self.b.prim(p, &[x, y]) } else { self.b.prim(p, &[y, x]) };
                 self.keep(z);
             }
@@ -147,7 +147,7 @@ impl Generator {
                 let x = self.float(1);
                 let n = self.b.ty(x).numel();
                 let y = self.b.reshape(x, &[1, n]);
-                let y = if n % 2 == 0 { self.b.reshape(y, &[n / 2, 2]) } else { y };
+                let y = if n.is_multiple_of(2) { self.b.reshape(y, &[n / 2, 2]) } else { y };
                 self.keep(y);
             }
             13 => {
@@ -192,7 +192,7 @@ impl Generator {
             21 => {
                 let (x, y) = (self.float(0), self.float(0));
                 let shape = self.b.ty(x).shape;
-                let y = self.to_shape(y, &shape);
+                let y = self.fit(y, &shape);
                 let c = self.b.prim(Prim::Lt, &[x, y]);
                 let z = self.b.select(c, x, y);
                 self.keep(z);
@@ -312,7 +312,7 @@ impl Generator {
             1 => (RngKind::Uniform, vec![]),
             2 if self.options.moving_draws => {
                 let x = self.float(0);
-                let x = self.to_shape(x, &shape);
+                let x = self.fit(x, &shape);
                 let x = self.b.un(Prim::Softplus, x);
                 (RngKind::Gamma, vec![x])
             }
@@ -349,15 +349,15 @@ impl Generator {
 
     fn if_(&mut self, depth: usize) {
         let (x, y) = (self.float(0), self.float(0));
-        let x = self.to_shape(x, &[]);
-        let y = self.to_shape(y, &[]);
+        let x = self.fit(x, &[]);
+        let y = self.fit(y, &[]);
         let cond = self.b.prim(Prim::Lt, &[x, y]);
         let n = 1 + self.s.below(5);
         let first = self.float(0);
         let shape = self.b.ty(first).shape;
         let result = |g: &mut Self| {
             let x = g.latest_float();
-            let x = g.to_shape(x, &shape);
+            let x = g.fit(x, &shape);
             let other = g.float(0);
             let other = g.b.sum_all(other);
             let full = if g.b.ty(x).shape == shape { x } else { g.b.full(x, &shape) };
@@ -413,7 +413,7 @@ impl Generator {
             let mut results = Vec::new();
             for (shape, (v, _)) in shapes.iter().zip(&carry) {
                 let y = g.float(0);
-                let y = g.to_shape(y, shape);
+                let y = g.fit(y, shape);
                 let y = g.b.add(y, (*v).into());
                 let y = g.b.un(Prim::Sin, y);
                 results.push(y);

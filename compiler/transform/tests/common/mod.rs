@@ -31,6 +31,14 @@ impl Value {
     }
 }
 
+/// Fails with the program's text if it breaks a rule of the IR.
+pub fn verified(f: &Func<Det>) {
+    if let Err(faults) = ppl_core::verify(&ppl_core::Module::default(), f) {
+        let list: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        panic!("{}\n{}", list.join("\n"), ppl_core::print_func(f, None));
+    }
+}
+
 /// Runs a function.
 pub fn run(f: &Func<Det>, args: &[Value]) -> Vec<Value> {
     assert_eq!(f.params.len(), args.len(), "arguments of {}", f.name);

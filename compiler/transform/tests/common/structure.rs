@@ -166,12 +166,12 @@ fn dot(a: &Value, b: &Value, batch: &[(usize, usize)], contract: &[(usize, usize
         let (mut ia, mut ib) = (vec![0; a.shape.len()], vec![0; b.shape.len()]);
         let mut rest = i.iter();
         for (p, q) in batch {
-            let k = *rest.next().unwrap();
+            let k = *rest.next().expect("an axis for each index");
             ia[*p] = k;
             ib[*q] = k;
         }
-        free_a.iter().for_each(|p| ia[*p] = *rest.next().unwrap());
-        free_b.iter().for_each(|q| ib[*q] = *rest.next().unwrap());
+        free_a.iter().for_each(|p| ia[*p] = *rest.next().expect("an axis for each index"));
+        free_b.iter().for_each(|q| ib[*q] = *rest.next().expect("an axis for each index"));
         indices(&inner)
             .iter()
             .map(|c| {

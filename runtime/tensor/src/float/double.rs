@@ -10,12 +10,12 @@ use super::{Elementary, horner};
 const MAGIC: f64 = 6_755_399_441_055_744.0;
 const MANTISSA: u32 = f64::MANTISSA_DIGITS - 1;
 const BIAS: f64 = 1023.0;
-const LN2_HI: f64 = 0.693_147_180_559_945_3;
+const LN2_HI: f64 = std::f64::consts::LN_2;
 const LN2_LO: f64 = 2.319_046_813_846_299_6e-17;
 /// ln 2 with a short mantissa, so that its products with exponents are exact.
 const LN2_SHORT: f64 = 0.693_147_180_369_123_8;
 const LN2_REST: f64 = 1.908_214_929_270_587_7e-10;
-const PIO2_1: f64 = 1.570_796_326_794_896_6;
+const PIO2_1: f64 = std::f64::consts::FRAC_PI_2;
 const PIO2_2: f64 = 6.123_233_995_736_766e-17;
 const PIO2_3: f64 = -1.497_384_904_859_169_8e-33;
 /// Bits of sqrt(1/2), the lower end of the reduced interval of `log`.
@@ -182,7 +182,8 @@ impl Elementary for f64 {
         // Half of 2^n, which itself may overflow.
         let s = pow2(n - 1.0);
         let y = 2.0 * s.mul_add(p, s - 0.5);
-        if self == 0.0 { self } else { y }
+        // Halves of subnormal numbers may not exist.
+        if self.abs() < 1e-20 { self } else { y }
     }
 
     #[inline(always)]

@@ -10,12 +10,12 @@ use super::{Elementary, horner};
 const MAGIC: f32 = 12_582_912.0;
 const MANTISSA: u32 = f32::MANTISSA_DIGITS - 1;
 const BIAS: f32 = 127.0;
-const LN2_HI: f32 = 0.693_147_182_464_6;
+const LN2_HI: f32 = std::f32::consts::LN_2;
 const LN2_LO: f32 = -1.904_654_212_125_933_6e-9;
 /// ln 2 with a short mantissa, so that its products with exponents are exact.
 const LN2_SHORT: f32 = 0.693_115_234_375;
 const LN2_REST: f32 = 3.194_618_494_530_942e-5;
-const PIO2_1: f32 = 1.570_796_370_506_286_6;
+const PIO2_1: f32 = std::f32::consts::FRAC_PI_2;
 const PIO2_2: f32 = -4.371_138_828_673_793e-8;
 const PIO2_3: f32 = -1.715_124_510_005_881_9e-15;
 /// Bits of sqrt(1/2), the lower end of the reduced interval of `log`.
@@ -181,7 +181,8 @@ impl Elementary for f32 {
         // Half of 2^n, which itself may overflow.
         let s = pow2(n - 1.0);
         let y = 2.0 * s.mul_add(p, s - 0.5);
-        if self == 0.0 { self } else { y }
+        // Halves of subnormal numbers may not exist.
+        if self.abs() < 1e-20 { self } else { y }
     }
 
     #[inline(always)]

@@ -52,13 +52,7 @@ pub(crate) fn beta_inc(a: f64, b: f64, x: f64) -> f64 {
     }
     let front = prefactor(a, b, x);
     let y = if x < (a + 1.0) / (a + b + 2.0) { front * fraction(a, b, x) / a } else { 1.0 - front * fraction(b, a, 1.0 - x) / b };
-    if y > 1.0 {
-        1.0
-    } else if y < 0.0 {
-        0.0
-    } else {
-        y
-    }
+    y.clamp(0.0, 1.0)
 }
 
 /// The continued fraction of the incomplete beta function (DLMF 8.17.22), by the modified Lentz algorithm.

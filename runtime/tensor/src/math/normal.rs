@@ -2,19 +2,18 @@
 
 use super::gamma::HALF_LOG_TWO_PI;
 use crate::float::Elementary;
-use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, SQRT_2};
 
 /// erfc(x / sqrt 2), where the rounding of the quotient does not count: it is carried along to first order.
 #[inline(always)]
 fn erfc_scaled(x: f64) -> f64 {
     /// 1 / sqrt 2 less its nearest double.
     const REST: f64 = -4.833_646_656_726_457e-17;
-    const TWO_OVER_SQRT_PI: f64 = 1.128_379_167_095_512_6;
     let t = x * FRAC_1_SQRT_2;
     let y = libm::erfc(t);
     if t > 1.0 && t < 27.5 {
         let lost = x.mul_add(FRAC_1_SQRT_2, -t) + x * REST;
-        y - lost * TWO_OVER_SQRT_PI * (-t * t).exp_()
+        y - lost * FRAC_2_SQRT_PI * (-t * t).exp_()
     } else {
         y
     }

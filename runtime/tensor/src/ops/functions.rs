@@ -107,8 +107,7 @@ impl Ternary for BetaInc {
 
 #[inline(always)]
 fn beyond_trig<T: Float>(x: T) -> bool {
-    // Also for NaN.
-    !(x.abs_() <= T::TRIG_LIMIT)
+    x.abs_() > T::TRIG_LIMIT
 }
 
 #[inline(always)]

@@ -205,6 +205,7 @@ unsafe fn categorical_log_body<T: Float>(
 }
 
 #[inline(always)]
+#[allow(clippy::extra_unused_type_parameters, reason = "kernels are looked up by precision")]
 unsafe fn permutation_body<T: Float>(dst: *mut i64, n: usize, seed: u64, site: u64, step: u64, time: u64) {
     let stream = Stream::new(seed, site, step, time);
     for i in 0..n {

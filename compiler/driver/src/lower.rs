@@ -1,0 +1,270 @@
+//! From checked programs to deterministic functions, pass by pass.
+
+use ppl_check::{Entry, FitPlan, Global, GuideDraws, Program};
+use ppl_core::{Det, Est, Func};
+use ppl_diag::{Code, Diagnostic, Span};
+use ppl_opt::{PassManager, PassTiming, When};
+use ppl_transform::step::{Direction, Layout, Learned, Optimizer, StepSpec};
+use ppl_transform::{Chosen, batch, inline, smooth, strategies, strategies_value_only, vjp};
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+/// Names that `--emit` takes, in the order of the pipeline.
+pub const STAGES: &[&str] = &["ast", "core", "inline", "smooth", "strategies", "batch", "simplify", "vjp", "step", "optimised"];
+
+const COMPILER_FAULT: Code = Code("E0903");
+
+/// What a compilation keeps account of.
+#[derive(Debug, Default)]
+pub struct Cx {
+    /// Time of each pass, in order; repeats are added up by the caller.
+    pub timings: Vec<(String, Duration)>,
+    /// The stage whose programs are wanted as text.
+    pub emit: Option<String>,
+    /// Their texts, in order.
+    pub emitted: Vec<String>,
+    /// Optimiser passes to leave out.
+    pub skip: Vec<String>,
+    /// Leave out rules that change rounding.
+    pub exact: bool,
+}
+
+/// A deterministic function with what it takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lowered {
+    /// Before batching and optimisation: what the reference interpreter runs. Calls name the module's functions.
+    pub reference: Func<Det>,
+    /// After all passes.
+    pub func: Func<Det>,
+    /// What its parameters are.
+    pub inputs: Vec<Global>,
+}
+
+/// Everything that a fit runs.
+#[derive(Clone, Debug)]
+pub struct FitCode {
+    /// One optimisation step.
+    pub step: Func<Det>,
+    /// What the step's parameters are.
+    pub layout: Layout,
+    /// What the gradient function's parameters are: the targets of [`ppl_transform::step::Role::Given`], by position.
+    pub inputs: Vec<Global>,
+    /// Parameters that learn, in the step's order: positions in [`Program::params`].
+    pub learned: Vec<usize>,
+    /// Value and gradients, after optimisation: results are the value, then one gradient for each of `learned`.
+    pub gradient: Func<Det>,
+    /// The surrogate before batching and optimisation.
+    pub reference: Func<Det>,
+    /// The objective for each of many particles.
+    pub estimate: Lowered,
+    /// Draws from the guide.
+    pub draws: Option<Lowered>,
+    /// Strategy of each choice of the objective.
+    pub chosen: Vec<Chosen>,
+}
+
+impl Cx {
+    fn time<T>(&mut self, name: &str, f: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let out = f();
+        self.timings.push((name.to_string(), start.elapsed()));
+        out
+    }
+
+    /// Records time spent elsewhere (parsing, checking, machine code).
+    pub fn record(&mut self, name: &str, time: Duration) {
+        self.timings.push((name.to_string(), time));
+    }
+
+    fn show(&mut self, stage: &str, text: impl FnOnce() -> String) {
+        if self.emit.as_deref() == Some(stage) {
+            self.emitted.push(text());
+        }
+    }
+
+    fn optimise(&mut self, f: &mut Func<Det>, program: &Program, when: When) -> Result<(), Vec<Diagnostic>> {
+        let skip = self.skip.iter().cloned().collect();
+        let mut pm = PassManager { skip, exact: self.exact, ..PassManager::default() };
+        let module = &program.module;
+        let verify = |f: &Func<Det>| -> Result<(), String> {
+            ppl_core::verify(module, f).map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        };
+        if cfg!(debug_assertions) {
+            pm.verify = Some(&verify);
+        }
+        let done = pm.run(f, &program.module.dets, when);
+        self.timings.extend(pm.timings.iter().map(|PassTiming { name, time, .. }| ((*name).to_string(), *time)));
+        done.map_err(|e| vec![fault(&e.to_string(), &e.program)])
+    }
+}
+
+fn fault(message: &str, f: &Func<Det>) -> Diagnostic {
+    Diagnostic::error(COMPILER_FAULT, format!("the compiler made a mistake: {message}"))
+        .note(format!("in the function `{}` of {} statements", f.name, f.body.stmts.len()))
+        .help("this is a fault of the compiler, not of your program; please report it with the program")
+}
+
+/// The flat estimator program of an entry.
+fn flat(program: &Program, entry: &Entry, cx: &mut Cx) -> Result<Func<Est>, Vec<Diagnostic>> {
+    let func = program.module.est(entry.func);
+    cx.show("core", || program.module.to_string());
+    let f = cx.time("inline", || inline(&program.module, func))?;
+    cx.show("inline", || f.to_string());
+    Ok(f)
+}
+
+/// Places where the author assumes continuity.
+fn exempt(program: &Program) -> HashSet<Span> {
+    program.continuous.iter().copied().collect()
+}
+
+/// Analyses what a `fit` would run, and programs that no `fit` uses, without lowering them further: biased uses of smooth values, strategies
+/// that do not fit. Returns the strategy of each choice of the fit.
+///
+/// # Errors
+/// Everything that would bias or stop the fit.
+pub fn analyse(program: &Program, cx: &mut Cx) -> Result<Vec<Chosen>, Vec<Diagnostic>> {
+    let mut errors: Vec<Diagnostic> = Vec::new();
+    let mut chosen = Vec::new();
+    if let Some(plan) = &program.fit {
+        let learned: Vec<bool> = plan.objective.inputs.iter().map(|g| matches!(g, Global::Param(_))).collect();
+        let out = flat(program, &plan.objective, cx)
+            .and_then(|f| cx.time("smooth", || smooth(&program.module, &f, &learned, &exempt(program))))
+            .and_then(|(f, c)| cx.time("strategies", || strategies(&program.module, &f, 0)).map(|_| c));
+        match out {
+            Ok(c) => chosen = c,
+            Err(e) => errors.extend(e),
+        }
+        if let Some(d) = &plan.draws
+            && let Err(e) = flat(program, &d.entry, cx)
+        {
+            errors.extend(e);
+        }
+    }
+    for p in &program.probes {
+        let out = cx
+            .time("inline", || inline(&program.module, program.module.est(p.func)))
+            .and_then(|f| cx.time("smooth", || smooth(&program.module, &f, &p.learned, &exempt(program))));
+        if let Err(e) = out {
+            errors.extend(e);
+        }
+    }
+    let mut distinct: Vec<Diagnostic> = Vec::new();
+    for e in errors {
+        if !distinct.iter().any(|d| d.code == e.code && d.span() == e.span()) {
+            distinct.push(e);
+        }
+    }
+    if distinct.is_empty() { Ok(chosen) } else { Err(distinct) }
+}
+
+/// Positions of the inputs that are parameters of the model.
+fn smooth_positions(inputs: &[Global]) -> Vec<usize> {
+    inputs.iter().enumerate().filter(|(_, g)| matches!(g, Global::Param(_))).map(|(i, _)| i).collect()
+}
+
+/// An entry's value: every sample is drawn, nothing is differentiated.
+///
+/// # Errors
+/// Programs that can't be simulated or compiled.
+pub fn lower_values(program: &Program, entry: &Entry, cx: &mut Cx) -> Result<Lowered, Vec<Diagnostic>> {
+    let f = flat(program, entry, cx)?;
+    let reference = cx.time("strategies", || strategies_value_only(&program.module, &f))?;
+    finish(program, reference, entry.inputs.clone(), cx)
+}
+
+fn finish(program: &Program, reference: Func<Det>, inputs: Vec<Global>, cx: &mut Cx) -> Result<Lowered, Vec<Diagnostic>> {
+    let mut func = reference.clone();
+    cx.time("inline_calls", || ppl_opt::inline_calls(&mut func, &program.module.dets));
+    func = cx.time("batch", || batch::batch(func));
+    cx.optimise(&mut func, program, When::AfterVjp)?;
+    Ok(Lowered { reference, func, inputs })
+}
+
+/// Draws from a program.
+///
+/// # Errors
+/// As [`lower_values`].
+pub fn lower_draws(program: &Program, draws: &GuideDraws, cx: &mut Cx) -> Result<Lowered, Vec<Diagnostic>> {
+    lower_values(program, &draws.entry, cx)
+}
+
+/// The log density of a program whose choices are all given.
+///
+/// # Errors
+/// As [`lower_values`].
+pub fn lower_density(program: &Program, entry: &Entry, cx: &mut Cx) -> Result<Lowered, Vec<Diagnostic>> {
+    lower_values(program, entry, cx)
+}
+
+/// A deterministic function of the module, such as a top-level `let` or an initial value.
+///
+/// # Errors
+/// A fault of the compiler.
+pub fn lower_function(program: &Program, func: &Func<Det>, inputs: &[Global], cx: &mut Cx) -> Result<Lowered, Vec<Diagnostic>> {
+    finish(program, func.clone(), inputs.to_vec(), cx)
+}
+
+/// An expression of a session.
+///
+/// # Errors
+/// A fault of the compiler.
+pub fn lower_expression(
+    program: &Program,
+    func: ppl_core::DetId,
+    inputs: &[Global],
+    cx: &mut Cx,
+) -> Result<Lowered, Vec<Diagnostic>> {
+    lower_function(program, program.module.det(func), inputs, cx)
+}
+
+/// The step, the final estimate and the draws of a fit.
+///
+/// # Errors
+/// Programs whose gradient would be biased or can't be compiled.
+pub fn lower_fit(
+    program: &Program,
+    plan: &FitPlan,
+    optimizer: &Optimizer,
+    steps: u64,
+    cx: &mut Cx,
+) -> Result<FitCode, Vec<Diagnostic>> {
+    let inputs = plan.objective.inputs.clone();
+    let flat = flat(program, &plan.objective, cx)?;
+    let smooth_at = smooth_positions(&inputs);
+    let learned: Vec<bool> = inputs.iter().map(|g| matches!(g, Global::Param(_))).collect();
+    let (flat, chosen) = cx.time("smooth", || smooth(&program.module, &flat, &learned, &exempt(program)))?;
+    cx.show("smooth", || flat.to_string());
+    let reference = cx.time("strategies", || strategies(&program.module, &flat, 0))?;
+    cx.show("strategies", || reference.to_string());
+    let mut f = reference.clone();
+    cx.time("inline_calls", || ppl_opt::inline_calls(&mut f, &program.module.dets));
+    f = cx.time("batch", || batch::batch(f));
+    cx.show("batch", || f.to_string());
+    cx.optimise(&mut f, program, When::BeforeVjp)?;
+    cx.show("simplify", || f.to_string());
+    let mut gradient = cx.time("vjp", || vjp::vjp(&f, &smooth_at, 0)).map_err(|e| vec![e.diagnostic()])?;
+    cx.show("vjp", || gradient.to_string());
+    let direction = if plan.maximize { Direction::Maximize } else { Direction::Minimize };
+    let learned: Vec<Learned> =
+        smooth_at.iter().enumerate().map(|(k, i)| Learned { param: *i, gradient: 1 + k, direction }).collect();
+    let spec = StepSpec { learned, carried: Vec::new(), objective: 0, outputs: Vec::new(), optimizer: *optimizer, steps };
+    let (mut step, layout) =
+        cx.time("step", || ppl_transform::step::step(&gradient, &spec)).map_err(|e| vec![fault(&e.to_string(), &gradient)])?;
+    cx.show("step", || step.to_string());
+    cx.optimise(&mut step, program, When::AfterVjp)?;
+    cx.show("optimised", || step.to_string());
+    cx.optimise(&mut gradient, program, When::AfterVjp)?;
+    let emit = cx.emit.take();
+    let estimate = lower_values(program, &plan.estimate, cx)?;
+    let draws = plan.draws.as_ref().map(|d| lower_draws(program, d, cx)).transpose()?;
+    cx.emit = emit;
+    let learned = smooth_at
+        .iter()
+        .filter_map(|i| match inputs[*i] {
+            Global::Param(p) => Some(p),
+            _ => None,
+        })
+        .collect();
+    Ok(FitCode { step, layout, inputs, learned, gradient, reference, estimate, draws, chosen })
+}
