@@ -296,7 +296,7 @@ impl<'f> Flow<'f> {
         let Some(v) = idx.var() else { return Align::All };
         let is_index = self.at.get(&v).and_then(|p| self.loops(p).pop()).filter(|l| l.index == v && l.len == len);
         match is_index {
-            Some(l) if !self.unmatched.contains(&v) && !(self.strict && l.scan) => Align::Loop(v, order),
+            Some(l) if !(self.unmatched.contains(&v) || self.strict && l.scan) => Align::Loop(v, order),
             _ => Align::All,
         }
     }

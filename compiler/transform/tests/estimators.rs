@@ -4,7 +4,7 @@ mod common;
 
 use common::{Value, run};
 use ppl_core::{Block, Det, Est, Func, Module, Op};
-use ppl_transform::{batch::batch, inline, strategies, strategies_value_only, vjp::vjp};
+use ppl_transform::{batch::batch, inline, smooth, strategies, strategies_value_only, vjp::vjp};
 
 /// Distributions 0 normal, 1 flip, 2 categorical of 3; strategies 0 reparam, 1 reinforce (normal), 2 enumerate, 3 measure_valued,
 /// 4 reinforce (flip), 5 enumerate (categorical), 6 importance (flip).
@@ -456,8 +456,7 @@ fn measure_valued_runs_grow_linearly() {
         }
         text += &format!("  ret %c{n}\n}}");
         let m = module(&text);
-        let count = count(&surrogate(&m).body);
-        count
+        count(&surrogate(&m).body)
     };
     // Quadratic at most in statements: each of n choices runs the statements after it.
     let (a, b) = (size(6), size(12));
@@ -505,4 +504,65 @@ fn results_of_k_must_be_used_linearly() {
         let e = strategies(&m, &objective(&m), 0).expect_err("refused");
         assert_eq!(e[0].code.0, code, "{body}");
     }
+}
+
+fn choose(body: &str) -> Result<Vec<(String, String, String)>, Vec<ppl_diag::Diagnostic>> {
+    let m = module(&format!("est fn @objective(%p: float, %a: float) -> (float) {{\n{body}\n}}"));
+    // Only `p` is learned.
+    let (f, chosen) = smooth(&m, &objective(&m), &[true, false], &Default::default())?;
+    ppl_core::verify(&m, &f).unwrap_or_else(|e| panic!("{e:?}"));
+    strategies(&m, &f, 0)?;
+    Ok(chosen.into_iter().map(|c| (c.label, c.strategy, c.why)).collect())
+}
+
+#[test]
+fn strategies_are_chosen_by_smoothness() {
+    let pick = |body: &str| choose(body).unwrap_or_else(|e| panic!("{e:?}")).into_iter().map(|c| c.1).collect::<Vec<_>>();
+    // Pathwise where the draw is used smoothly.
+    assert_eq!(pick("%x = sample dist@0(%p, 1.0) as q.x : float\n %c = square %x : float\n ret %c"), ["reparam"]);
+    // Compared: moved to the score function, also through a later computation and a scan's carry.
+    assert_eq!(
+        pick(
+            "%x = sample dist@0(%p, 1.0) as q.x : float\n %y = exp %x : float\n %b = lt %y, 2.0 : bool
+             %c = select %b, 1.0, 0.0 : float\n ret %c"
+        ),
+        ["reinforce"]
+    );
+    assert_eq!(
+        pick(
+            "%x = sample dist@0(%p, 1.0) as q.x : float
+             %s = scan %i in 3 carry (%c: float = 0.0) : float {
+               %b = lt %c, 2.0 : bool
+               %d = select %b, %x, 0.0 : float
+               ret %d
+             }
+             ret %s"
+        ),
+        ["reinforce"]
+    );
+    // Only the choice that is compared moves; a pathwise choice whose parameters are rigid is rigid.
+    assert_eq!(
+        pick(
+            "%x = sample dist@0(%p, 1.0) as q.x : float\n %y = sample dist@0(%p, 2.0) as q.y : float
+             %z = sample dist@0(%a, 2.0) as q.z by strategy@0() : float
+             %b = lt %y, %z : bool\n %c = select %b, %x, 0.0 : float\n ret %c"
+        ),
+        ["reparam", "reinforce", "reparam"]
+    );
+    // Nothing learned reaches it.
+    assert_eq!(pick("%b = sample dist@1(%a) as q.b : bool\n %c = select %b, %p, 0.0 : float\n ret %c"), ["draw"]);
+    // Discrete.
+    assert_eq!(pick("%b = sample dist@1(%p) as q.b : bool\n %c = select %b, %p, 0.0 : float\n ret %c"), ["enumerate"]);
+}
+
+#[test]
+fn jumps_that_no_strategy_cures_are_errors() {
+    let e = choose("%b = lt %p, 0.0 : bool\n %c = select %b, 1.0, %p : float\n ret %c").expect_err("a parameter is compared");
+    assert_eq!((e.len(), e[0].code.0), (1, "E0402"));
+    assert!(e[0].title.contains("parameter `p` is compared"), "{}", e[0].title);
+    let e = choose("%x = sample dist@0(%p, 1.0) as q.x by strategy@0() : float\n %r = round %x : float\n ret %r")
+        .expect_err("an explicit strategy");
+    assert_eq!(e[0].code.0, "E0402");
+    assert!(e[0].title.contains("`q.x` is rounded") && e[0].help.as_deref().is_some_and(|h| h.contains("by reinforce")), "{e:?}");
+    assert!(e[0].labels.len() >= 2, "the use and the choice are shown");
 }

@@ -143,7 +143,12 @@ impl<'a> Edit<'a> {
 
     /// Closes what [`Edit::open`] opened around a real scalar; returns its sum over the nest. Where a branch was not
     /// taken, `otherwise` gives what is summed instead (its argument: the branch's position in the path).
-    pub(crate) fn close(&mut self, mut open: Vec<Open>, value: Atom, otherwise: &mut dyn FnMut(&mut Self, usize) -> Atom) -> Atom {
+    pub(crate) fn close(
+        &mut self,
+        mut open: Vec<Open>,
+        value: Atom,
+        otherwise: &mut dyn FnMut(&mut Self, usize) -> Atom,
+    ) -> Atom {
         let mut value = value;
         while let Some(o) = open.pop() {
             let block = self.end(vec![value]);
