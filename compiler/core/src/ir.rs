@@ -40,6 +40,32 @@ pub trait RandomOp: Clone + Debug + PartialEq {
     fn map_atoms(&mut self, f: &mut dyn FnMut(Atom) -> Atom);
     /// Whether it may be removed when its results are unused.
     fn is_pure(&self) -> bool;
+    /// Which stage's operation it is.
+    fn view(&self) -> RandomView<'_>;
+    /// The operation, if it is this stage's.
+    fn from_any(op: AnyRandom) -> Option<Self>;
+}
+
+/// A random operation of some stage, for code that is written once for all stages.
+#[derive(Clone, Copy, Debug)]
+pub enum RandomView<'a> {
+    /// Of the generative stage.
+    Gen(&'a GenRandom),
+    /// Of the estimator stage.
+    Est(&'a EstRandom),
+    /// Of the deterministic stage.
+    Det(&'a DetRandom),
+}
+
+/// A random operation of some stage, owned.
+#[derive(Clone, Debug)]
+pub enum AnyRandom {
+    /// Of the generative stage.
+    Gen(GenRandom),
+    /// Of the estimator stage.
+    Est(EstRandom),
+    /// Of the deterministic stage.
+    Det(DetRandom),
 }
 
 /// Generative stage: addresses, traces implicit.
@@ -561,6 +587,14 @@ impl From<Var> for Atom {
 }
 
 impl RandomOp for GenRandom {
+    fn view(&self) -> RandomView<'_> {
+        RandomView::Gen(self)
+    }
+
+    fn from_any(op: AnyRandom) -> Option<Self> {
+        if let AnyRandom::Gen(op) = op { Some(op) } else { None }
+    }
+
     fn atoms(&self) -> Vec<Atom> {
         match self {
             GenRandom::Sample { dist, strategy, addr } => {
@@ -597,6 +631,14 @@ impl RandomOp for GenRandom {
 }
 
 impl RandomOp for EstRandom {
+    fn view(&self) -> RandomView<'_> {
+        RandomView::Est(self)
+    }
+
+    fn from_any(op: AnyRandom) -> Option<Self> {
+        if let AnyRandom::Est(op) = op { Some(op) } else { None }
+    }
+
     fn atoms(&self) -> Vec<Atom> {
         match self {
             EstRandom::Sample { dist, strategy, .. } => dist.args.iter().chain(strategy.args()).copied().collect(),
@@ -636,6 +678,14 @@ impl RandomOp for EstRandom {
 }
 
 impl RandomOp for DetRandom {
+    fn view(&self) -> RandomView<'_> {
+        RandomView::Det(self)
+    }
+
+    fn from_any(op: AnyRandom) -> Option<Self> {
+        if let AnyRandom::Det(op) = op { Some(op) } else { None }
+    }
+
     fn atoms(&self) -> Vec<Atom> {
         self.args.iter().copied().chain(self.lanes.iter().chain(&self.times).map(|(a, _)| *a)).collect()
     }
@@ -711,6 +761,23 @@ impl RngKind {
         match self {
             RngKind::Uniform | RngKind::Normal | RngKind::Gamma => crate::DType::Float,
             RngKind::Poisson | RngKind::Binomial | RngKind::Categorical => crate::DType::Int,
+        }
+    }
+}
+
+impl ReduceOp {
+    /// Every way.
+    pub const ALL: [ReduceOp; 6] = [ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min, ReduceOp::All, ReduceOp::Any];
+
+    /// Name in the text format.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReduceOp::Sum => "sum",
+            ReduceOp::Prod => "prod",
+            ReduceOp::Max => "max",
+            ReduceOp::Min => "min",
+            ReduceOp::All => "all",
+            ReduceOp::Any => "any",
         }
     }
 }

@@ -9,22 +9,29 @@
 mod builder;
 mod dist;
 mod ids;
+mod infer;
 mod ir;
 mod module;
 mod prim;
+pub mod shape;
 mod support;
+mod text;
 mod ty;
+mod verify;
 mod visit;
 
 pub use builder::Builder;
 pub use dist::{DistInst, StrategyInst, StrategyNeed};
 pub use ids::{DetId, DistId, EstId, GenId, StrategyId, Var};
+pub use infer::result_tys;
 pub use ir::{
-    Address, Atom, Block, Det, DetRandom, DistUse, Est, EstRandom, Func, Gen, GenRandom, Linalg, Lit, Op, RandomOp, ReduceOp,
-    RngKind, Scan, Stage, Stmt, StrategyUse, VarInfo,
+    Address, AnyRandom, Atom, Block, Det, DetRandom, DistUse, Est, EstRandom, Func, Gen, GenRandom, Linalg, Lit, Op, RandomOp,
+    RandomView, ReduceOp, RngKind, Scan, Stage, Stmt, StrategyUse, VarInfo,
 };
 pub use module::{Choice, Module, ReportInfo};
 pub use prim::{BUILTINS, BuiltinDef, Domain, Elem, Lower, PRIMS, ParamSig, Prim, PrimDef, Sig, Topic, Vjp, VjpRule, builtin};
 pub use support::Support;
+pub use text::{MAX_DEPTH, Names, parse_func, parse_module, print_func};
 pub use ty::{DType, Ty};
+pub use verify::{Fault, verify};
 pub use visit::{free_vars, map_atoms, op_atoms, op_blocks, op_blocks_mut, substitute_block};

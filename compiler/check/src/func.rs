@@ -1,0 +1,213 @@
+//! One function under construction: its builder, scopes, loops and the globals it uses.
+
+use crate::session::{Global, Session};
+use crate::stage::ElabStage;
+use crate::value::{Arr, Dim, DistVal, Layout, Value};
+use ppl_core::{Atom, Block, Builder, Func, Stmt, Support, Ty, Var};
+use ppl_diag::{Diagnostic, Span};
+use std::collections::HashMap;
+
+/// Limit of nested calls while elaborating: recursion has no static bound.
+const MAX_DEPTH: usize = 64;
+
+/// Elaborates one function of stage `S`.
+pub(crate) struct FnElab<'s, S: ElabStage> {
+    pub(crate) s: &'s mut Session,
+    pub(crate) b: Builder<S>,
+    scopes: Vec<HashMap<String, Value>>,
+    captures: Vec<(Global, Arr)>,
+    /// Statements that come before all others: constrained values of parameters.
+    prelude: Vec<Stmt<S>>,
+    pub(crate) loops: Vec<LoopCtx>,
+    /// Number of enclosing functions under construction.
+    pub(crate) level: usize,
+    /// Whether parameters arrive unconstrained (the outermost function of an entry).
+    root: bool,
+    /// The distribution that a strategy is being elaborated for.
+    pub(crate) own: Option<DistVal>,
+    /// Name of the program, for labels.
+    pub(crate) name: String,
+    /// Choices and reports made so far, for collisions.
+    pub(crate) addresses: HashMap<String, Span>,
+    /// Sizes of the choices, with the names of the loops around them.
+    pub(crate) choice_dims: Vec<(String, Vec<Dim>)>,
+    /// Ordinals of draws, for their sites.
+    pub(crate) draws: u64,
+    /// Depth of calls being inlined.
+    pub(crate) depth: usize,
+    /// Addresses with strategies chosen from outside (`with g() by { .. }`), and the default `_`.
+    pub(crate) strategies: HashMap<String, crate::value::NamedStrategy>,
+    /// Whether the present statement stands under an `if`.
+    pub(crate) conditional: bool,
+}
+
+/// A loop around the statement being elaborated.
+#[derive(Clone, Debug)]
+pub(crate) struct LoopCtx {
+    pub(crate) index: Var,
+    pub(crate) len: Dim,
+    pub(crate) scan: bool,
+    /// The loop variable's value is `index + start`.
+    pub(crate) start: i64,
+    pub(crate) span: Span,
+}
+
+/// A finished function with the globals it takes after its explicit parameters.
+pub(crate) struct Finished<S: ElabStage> {
+    pub(crate) func: Func<S>,
+    pub(crate) captures: Vec<Global>,
+}
+
+impl<'s, S: ElabStage> FnElab<'s, S> {
+    pub(crate) fn new(s: &'s mut Session, name: &str, level: usize, root: bool) -> Self {
+        FnElab {
+            s,
+            b: Builder::new(name),
+            scopes: vec![HashMap::new()],
+            captures: Vec::new(),
+            prelude: Vec::new(),
+            loops: Vec::new(),
+            level,
+            root,
+            own: None,
+            name: name.to_string(),
+            addresses: HashMap::new(),
+            choice_dims: Vec::new(),
+            draws: 0,
+            depth: 0,
+            strategies: HashMap::new(),
+            conditional: false,
+        }
+    }
+
+    /// Ends the function. Explicit parameters come first, then the captured globals in order of first use.
+    pub(crate) fn finish(self, results: Vec<Atom>, span: Span) -> Finished<S> {
+        let mut func = self.b.finish(results);
+        let mut stmts = self.prelude;
+        stmts.append(&mut func.body.stmts);
+        func.body.stmts = stmts;
+        func.span = span;
+        Finished { func, captures: self.captures.into_iter().map(|(g, _)| g).collect() }
+    }
+
+    pub(crate) fn report(&mut self, d: Diagnostic) {
+        self.s.report(d);
+    }
+
+    /// Reports `d` and returns the erroneous value.
+    pub(crate) fn fail(&mut self, d: Diagnostic) -> Value {
+        self.s.report(d);
+        Value::Error
+    }
+
+    // Scopes.
+
+    pub(crate) fn push_scope(&mut self) {
+        self.scopes.push(HashMap::new());
+    }
+
+    pub(crate) fn pop_scope(&mut self) -> HashMap<String, Value> {
+        self.scopes.pop().unwrap_or_default()
+    }
+
+    pub(crate) fn bind(&mut self, name: &str, value: Value) {
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.insert(name.to_string(), value);
+        }
+    }
+
+    pub(crate) fn local(&self, name: &str) -> Option<Value> {
+        self.scopes.iter().rev().find_map(|s| s.get(name)).cloned()
+    }
+
+    pub(crate) fn local_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.scopes.iter().flat_map(|s| s.keys().cloned()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Runs `f` with only the function's own scope hidden: what an inlined declaration's body sees.
+    pub(crate) fn isolated<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        if self.depth >= MAX_DEPTH {
+            return None;
+        }
+        let saved = std::mem::replace(&mut self.scopes, vec![HashMap::new()]);
+        self.depth += 1;
+        let out = f(self);
+        self.depth -= 1;
+        self.scopes = saved;
+        Some(out)
+    }
+
+    // Globals.
+
+    /// The value of a global in this function, which becomes one of its parameters.
+    pub(crate) fn global(&mut self, g: Global) -> Arr {
+        if let Some((_, a)) = self.captures.iter().find(|(h, _)| *h == g) {
+            return a.clone();
+        }
+        let info = self.s.global_info(g);
+        let arr = match (&info.unconstrained, self.root) {
+            (Some(free), true) => {
+                let raw = self.b.param(format!("{}.free", info.name), Ty::float(free.clone()));
+                self.b.begin();
+                let atom = crate::bijectors::constrain(&mut self.b, Atom::Var(raw), &info.support, &info.arr.shape());
+                let block = self.b.end(Vec::new());
+                self.prelude.extend(block.stmts);
+                Arr { atom, ..info.arr.clone() }
+            }
+            _ => {
+                let v = self.b.param(info.name.clone(), info.arr.ty());
+                Arr { atom: Atom::Var(v), ..info.arr.clone() }
+            }
+        };
+        self.captures.push((g, arr.clone()));
+        arr
+    }
+
+    /// Operands for a callee's captured globals.
+    pub(crate) fn globals(&mut self, captures: &[Global]) -> Vec<Atom> {
+        captures.iter().map(|g| self.global(*g).atom).collect()
+    }
+
+    // Blocks.
+
+    /// Elaborates a nested block that yields a value.
+    pub(crate) fn nested<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> (T, Vec<Stmt<S>>) {
+        self.b.begin();
+        self.push_scope();
+        let out = f(self);
+        self.pop_scope();
+        let block = self.b.end(Vec::new());
+        (out, block.stmts)
+    }
+
+    /// A block that returns the arrays of `value`, and their structure.
+    pub(crate) fn block_of(stmts: Vec<Stmt<S>>, value: &Value) -> (Block<S>, Layout) {
+        let mut results = Vec::new();
+        let layout = value.flatten(&mut results);
+        (Block { stmts, results }, layout)
+    }
+
+    /// Runs `f` for each of `len` independent iterations; its value's arrays come back stacked.
+    pub(crate) fn map_loop(&mut self, len: &Dim, name: &str, f: impl FnOnce(&mut Self, Arr) -> Value) -> Value {
+        let index = self.b.index_var(name);
+        self.loops.push(LoopCtx { index, len: len.clone(), scan: false, start: 0, span: Span::NONE });
+        let arr = Arr {
+            support: Some(Support::Integers { lo: 0, hi: Some(len.n as i64 - 1) }),
+            ..Arr::new(Atom::Var(index), ppl_core::DType::Int, Vec::new())
+        };
+        let (value, stmts) = self.nested(|me| f(me, arr));
+        self.loops.pop();
+        let (body, layout) = Self::block_of(stmts, &value);
+        let outs = self.b.map(len.n, index, body);
+        layout.build(&mut outs.into_iter().map(Atom::Var), std::slice::from_ref(len))
+    }
+
+    /// The scalar operands of enclosing loops, for draws: maps and scans.
+    pub(crate) fn draw_path(&self) -> (Vec<(Atom, usize)>, Vec<(Atom, usize)>) {
+        let pick = |scan: bool| self.loops.iter().filter(|l| l.scan == scan).map(|l| (Atom::Var(l.index), l.len.n)).collect();
+        (pick(false), pick(true))
+    }
+}

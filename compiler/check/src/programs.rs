@@ -1,0 +1,488 @@
+//! Generative programs as values: instances, targets, simulation and scoring.
+
+use crate::codes;
+use crate::func::FnElab;
+use crate::session::{Decl, Global};
+use crate::stage::ElabStage;
+use crate::value::{Arr, DeclId, Dim, GenVal, Layout, NamedStrategy, TargetVal, TraceEntry, TraceVal, Value};
+use ppl_core::{Atom, Choice, DType, EstRandom, Gen, Op, Support, Ty};
+use ppl_diag::{Diagnostic, Span, did_you_mean};
+use ppl_syntax::ast::{Binding, ByEntry, Callable, Expr};
+use std::collections::HashMap;
+
+impl<S: ElabStage> FnElab<'_, S> {
+    /// A generative program applied to arguments: its function is elaborated for their types and known values.
+    pub(crate) fn instance(
+        &mut self,
+        id: DeclId,
+        c: &Callable,
+        args: Vec<(Value, Span)>,
+        strategies: &HashMap<String, NamedStrategy>,
+        span: Span,
+    ) -> Value {
+        // Known values and programs specialise the function, arrays are passed.
+        let mut key = format!("{}", id.0);
+        let mut passed = Vec::new();
+        for (v, at) in &args {
+            match v {
+                Value::Array(a) if a.konst.is_some() => key += &format!("|{:?}", a.konst),
+                Value::Array(a) => {
+                    key += &format!("|{}", a.ty());
+                    passed.push(a.atom);
+                }
+                Value::Tuple(_) | Value::Trace(_) => {
+                    let layout = v.flatten(&mut passed);
+                    key += &format!("|{layout:?}");
+                }
+                Value::Program(g) if g.args.is_empty() => key += &format!("|{}", g.id),
+                Value::Target(t) if t.program.args.is_empty() => {
+                    key += &format!("|{}", t.program.id);
+                    for (n, _, _) in &t.given {
+                        key += &format!("+{n}");
+                    }
+                }
+                Value::Decl(d) => key += &format!("|decl{}", d.0),
+                Value::Error => return Value::Error,
+                v => {
+                    return self.fail(
+                        Diagnostic::error(codes::NOT_COMPILED_YET, "this argument of a generative program is not compiled yet")
+                            .label(*at, format!("this is {}", v.describe())),
+                    );
+                }
+            }
+        }
+        let mut names: Vec<&String> = strategies.keys().collect();
+        names.sort();
+        for n in names {
+            key += &format!("|by {n}:{}", strategies[n].name);
+            for (a, v) in &strategies[n].args {
+                key += &format!("{a:?}{v:?}");
+            }
+        }
+        if let Some((g, captures)) = self.s.gen_cache.get(&key).cloned() {
+            self.s.gen_captures.insert(g.id.0, captures);
+            return Value::Program(Box::new(GenVal { args: passed, level: self.level, span, ..g }));
+        }
+        if self.level > 32 {
+            return self.fail(
+                Diagnostic::error(codes::TOO_DEEP, format!("`{}` calls itself without end", c.name))
+                    .label(span, "the call")
+                    .note("programs whose choices are not bounded before they run are not compiled yet")
+                    .help("use a loop with a size: `for t in T { .. }`"),
+            );
+        }
+        let decl_span = self.s.decls[id.0].1;
+        let level = self.level + 1;
+        let errors = self.s.diagnostics.len();
+        let mut me = FnElab::<Gen>::new(self.s, c.name.as_str(), level, false);
+        me.strategies = strategies.clone();
+        for ((v, at), p) in args.iter().zip(&c.params) {
+            let v = me.parameter_value(v, p.name.as_str());
+            let v = match &p.ty {
+                Some(t) => me.check_type(&format!("`{}` of `{}`", p.name, c.name), t, v, *at),
+                None => v,
+            };
+            me.bind(p.name.as_str(), v);
+        }
+        me.push_scope();
+        let mut value = match &c.body.kind {
+            ppl_syntax::ast::ExprKind::Block(b) => me.block(b),
+            _ => me.expr(&c.body),
+        };
+        if let Some(t) = &c.ret {
+            value = me.check_type(&format!("the result of `{}`", c.name), t, value, c.body.span);
+        }
+        let mut results = Vec::new();
+        let layout = value.flatten(&mut results);
+        let named = std::mem::take(&mut me.choice_dims);
+        let done = me.finish(results, decl_span);
+        let gen_id = self.s.module.add_gen(done.func);
+        self.s.choice_dims.extend(named.into_iter().map(|(n, d)| ((gen_id.0, n), d)));
+        self.s.gen_captures.insert(gen_id.0, done.captures.clone());
+        let g = GenVal { name: c.name.as_str().to_string(), id: gen_id, args: passed, level: self.level, result: layout, span };
+        if self.s.diagnostics.len() == errors {
+            self.s.gen_cache.insert(key, (g.clone(), done.captures));
+        }
+        Value::Program(Box::new(g))
+    }
+
+    /// An argument inside the function it is passed to: arrays become parameters.
+    fn parameter_value(&mut self, v: &Value, name: &str) -> Value {
+        match v {
+            Value::Array(a) if a.konst.is_some() => v.clone(),
+            Value::Array(a) => {
+                let p = self.b.param(name, a.ty());
+                Value::Array(Arr { atom: Atom::Var(p), ..a.clone() })
+            }
+            Value::Tuple(_) | Value::Trace(_) => {
+                let mut atoms = Vec::new();
+                let layout = v.flatten(&mut atoms);
+                let tys = layout_types(&layout);
+                let vars: Vec<Atom> = tys.into_iter().map(|t| Atom::Var(self.b.param(name, t))).collect();
+                layout.build(&mut vars.into_iter(), &[])
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// Operands of a call of `g` in this function.
+    pub(crate) fn program_args(&mut self, g: &GenVal, span: Span) -> Option<Vec<Atom>> {
+        if !g.args.is_empty() && g.level != self.level {
+            self.not_yet(
+                "a program with computed arguments, used inside another program,",
+                span,
+                "pass the values as arguments instead",
+            );
+            return None;
+        }
+        let captures: Vec<Global> = self.s.gen_captures.get(&g.id.0).cloned().unwrap_or_default();
+        let mut args = g.args.clone();
+        args.extend(self.globals(&captures));
+        Some(args)
+    }
+
+    /// `p given { z: v }`.
+    pub(crate) fn given(&mut self, program: &Expr, bindings: &[Binding], span: Span) -> Value {
+        let v = self.expr(program);
+        let mut target = match self.applied(v, program.span) {
+            Value::Program(g) => TargetVal { program: *g, given: Vec::new(), span },
+            Value::Target(t) => *t,
+            Value::Error => return Value::Error,
+            v => {
+                return self.fail(
+                    Diagnostic::error(codes::WRONG_TYPE, "`given` needs a generative program")
+                        .label(program.span, format!("this is {}", v.describe())),
+                );
+            }
+        };
+        let choices = self.s.module.choices(target.program.id);
+        for b in bindings {
+            let name = address_name(&b.address);
+            let Some(choice) = choices.iter().find(|c| c.addr == name) else {
+                let all: Vec<&str> = choices.iter().map(|c| c.addr.as_str()).collect();
+                let mut d =
+                    Diagnostic::error(codes::UNKNOWN_GIVEN, format!("`{}` makes no choice `{name}`", target.program.name))
+                        .label(b.address.span, "no such choice");
+                d = match did_you_mean(&name, all.iter().copied()) {
+                    Some(near) => d.help(format!("did you mean `{near}`?")).edit(b.address.span, near),
+                    None => d.note(format!("its choices: {}", all.join(", "))),
+                };
+                self.report(d);
+                continue;
+            };
+            let v = self.expr(&b.value);
+            let Some(a) = self.as_array(v, b.value.span) else {
+                continue;
+            };
+            let Some(a) = self.fits_choice(a, choice, b.value.span, &target.program) else {
+                continue;
+            };
+            if target.given.iter().any(|(n, _, _)| *n == name) {
+                self.report(
+                    Diagnostic::error(codes::ADDRESS_COLLISION, format!("`{name}` is given twice")).label(b.span, "again here"),
+                );
+                continue;
+            }
+            target.given.push((name, a, b.span));
+        }
+        Value::Target(Box::new(target))
+    }
+
+    /// A value as the choice's type.
+    fn fits_choice(&mut self, a: Arr, choice: &Choice, span: Span, program: &GenVal) -> Option<Arr> {
+        let a = match (choice.ty.dtype, a.dtype) {
+            (DType::Float, DType::Int) => self.to_real(a, span)?,
+            _ => a,
+        };
+        let dims = self.choice_dims(program, choice);
+        if a.ty() != choice.ty {
+            let code = if a.dtype == choice.ty.dtype { codes::SHAPES_DISAGREE } else { codes::WRONG_TYPE };
+            let shown = crate::value::show_ty(choice.ty.dtype, &dims);
+            self.report(
+                Diagnostic::error(code, format!("the choice `{}` has type `{shown}`, this has type `{}`", choice.addr, a.show()))
+                    .label(span, format!("`{}`", a.show()))
+                    .label(choice.span, format!("`{shown}`")),
+            );
+            return None;
+        }
+        Some(a)
+    }
+
+    /// Sizes of a choice, with the names of the loops around it where known.
+    fn choice_dims(&self, program: &GenVal, choice: &Choice) -> Vec<Dim> {
+        let plain = || choice.ty.shape.iter().map(|n| Dim::from(*n)).collect();
+        self.s.choice_dims.get(&(program.id.0, choice.addr.clone())).cloned().unwrap_or_else(plain)
+    }
+
+    /// `p by { z: measure_valued, _: reparam }`: the program again, with these strategies.
+    pub(crate) fn by(&mut self, program: &Expr, entries: &[ByEntry], span: Span) -> Value {
+        let mut map = HashMap::new();
+        for e in entries {
+            let Some(n) = self.named_strategy(&e.strategy) else {
+                return Value::Error;
+            };
+            map.insert(e.address.as_ref().map_or("_".to_string(), address_name), n);
+        }
+        let (callee, args) = match &program.kind {
+            ppl_syntax::ast::ExprKind::Call { callee, args } => (&**callee, args.as_slice()),
+            _ => (program, &[][..]),
+        };
+        let f = self.expr(callee);
+        let Value::Decl(id) = f else {
+            return match f {
+                Value::Error => Value::Error,
+                v => self.fail(
+                    Diagnostic::error(codes::WRONG_TYPE, "`by { }` needs a call of a generative program")
+                        .label(program.span, format!("this is {}", v.describe())),
+                ),
+            };
+        };
+        let decl = self.s.decl(id);
+        let Decl::Gen(c) = &*decl else {
+            return self.fail(
+                Diagnostic::error(codes::WRONG_TYPE, "`by { }` needs a generative program").label(callee.span, "not a `gen`"),
+            );
+        };
+        let Some(values) = self.arguments(c.name.as_str(), &c.params, args, span) else {
+            return Value::Error;
+        };
+        let v = self.instance(id, c, values, &map, span);
+        if let Value::Program(g) = &v {
+            let choices = self.s.module.choices(g.id);
+            for e in entries {
+                if let Some(a) = &e.address
+                    && !choices.iter().any(|c| c.addr == address_name(a))
+                {
+                    let all: Vec<&str> = choices.iter().map(|c| c.addr.as_str()).collect();
+                    let (name, note) = (address_name(a), format!("its choices: {}", all.join(", ")));
+                    self.report(
+                        Diagnostic::error(codes::UNKNOWN_ADDRESS, format!("`{}` makes no choice `{name}`", g.name))
+                            .label(a.span, "no such choice")
+                            .note(note),
+                    );
+                }
+            }
+        }
+        v
+    }
+
+    /// Choices of a target that it is not given.
+    pub(crate) fn latents(&self, t: &TargetVal) -> Vec<Choice> {
+        let mut all = self.s.module.choices(t.program.id);
+        all.retain(|c| !t.given.iter().any(|(n, _, _)| *n == c.addr));
+        all
+    }
+
+    /// `sim(q)`: `(trace, log_density)`.
+    pub(crate) fn sim(&mut self, g: &GenVal, span: Span) -> Value {
+        let Some(args) = self.program_args(g, span) else {
+            return Value::Error;
+        };
+        let Some(r) = S::estimator(EstRandom::Sim { callee: g.id, args }) else {
+            return self.fail(
+                Diagnostic::error(codes::WRONG_PLACE, "`sim` stands only in objectives").label(span, format!("in {}", S::PLACE)),
+            );
+        };
+        let results = self.s.module.generative(g.id).result_tys();
+        let choices = self.s.module.choices(g.id);
+        let mut outs: Vec<(String, Ty)> = results.iter().map(|t| ("result".to_string(), t.clone())).collect();
+        outs.extend(choices.iter().map(|c| (c.addr.clone(), c.ty.clone())));
+        outs.push(("log_q".to_string(), Ty::FLOAT));
+        let vars = self.b.emit(Op::Random(r), outs);
+        let entries = choices
+            .into_iter()
+            .zip(&vars[results.len()..])
+            .map(|(c, v)| TraceEntry {
+                value: Arr { support: Some(c.support.clone()), ..Arr::new(Atom::Var(*v), c.ty.dtype, self.choice_dims(g, &c)) },
+                addr: c.addr,
+                support: c.support,
+                conditional: c.conditional,
+                span: c.span,
+            })
+            .collect();
+        let trace = TraceVal { program: g.name.clone(), entries, span };
+        let lq = vars.last().map_or(Atom::float(0.0), |v| Atom::Var(*v));
+        Value::Tuple(vec![Value::Trace(trace), Value::Array(Arr::new(lq, DType::Float, Vec::new()))])
+    }
+
+    /// `log_density(p, t)`: reports and the log density. The trace must hold exactly what the target is not given.
+    pub(crate) fn score_target(&mut self, t: &TargetVal, trace: &TraceVal, span: Span) -> Option<(Vec<Arr>, Arr)> {
+        let choices = self.s.module.choices(t.program.id);
+        let mut atoms = Vec::new();
+        let mut missing = Vec::new();
+        let mut ok = true;
+        for c in &choices {
+            if let Some((_, a, _)) = t.given.iter().find(|(n, _, _)| *n == c.addr) {
+                atoms.push(a.atom);
+                continue;
+            }
+            match trace.entries.iter().find(|e| e.addr == c.addr) {
+                None => missing.push(c.clone()),
+                Some(e) => {
+                    ok &= self.compatible(t, c, trace, e);
+                    atoms.push(e.value.atom);
+                }
+            }
+        }
+        for c in &missing {
+            let dist = self.s.module.dist(c.dist);
+            let suggestion = suggest_choice(c, &dist.name);
+            let hidden = t.given.is_empty() && self.lookup_quiet(&c.addr).is_some_and(|v| matches!(v, Value::Array(_)));
+            let mut d = Diagnostic::error(
+                codes::MISSING_CHOICE,
+                format!("`{}` does not make the choice `{}` of `{}`", trace.program, c.addr, t.program.name),
+            )
+            .label(trace.span, format!("`{}` covers {}", trace.program, list(trace.entries.iter().map(|e| e.addr.as_str()))))
+            .label(c.span, format!("`{}` is chosen here", c.addr));
+            d = if hidden {
+                d.help(format!("if `{0}` is data, give it: `{1}() given {{ {0} }}`", c.addr, t.program.name))
+            } else {
+                d.help(format!("add to `{}`: `{suggestion}`", trace.program))
+            };
+            self.report(d);
+        }
+        for e in &trace.entries {
+            let given = t.given.iter().find(|(n, _, _)| *n == e.addr);
+            if given.is_some() || !choices.iter().any(|c| c.addr == e.addr) {
+                let why = if given.is_some() { "is given" } else { "makes no such choice" };
+                let mut d = Diagnostic::error(
+                    codes::EXTRA_CHOICE,
+                    format!("`{}` makes the choice `{}`, which `{}` does not need", trace.program, e.addr, t.program.name),
+                )
+                .label(e.span, "chosen here");
+                if let Some((_, _, at)) = given {
+                    d = d.label(*at, format!("`{}` {why} this", t.program.name));
+                } else {
+                    d = d.label(t.span, format!("`{}` {why}", t.program.name));
+                }
+                d = match did_you_mean(&e.addr, missing.iter().map(|c| c.addr.as_str())) {
+                    Some(near) => d.help(format!("did you mean `{near}`?")),
+                    None => d.help("remove it, or sum it out with `marginal`"),
+                };
+                self.report(d);
+                ok = false;
+            }
+        }
+        if !ok || !missing.is_empty() {
+            return None;
+        }
+        self.emit_density(t, atoms, span)
+    }
+
+    fn emit_density(&mut self, t: &TargetVal, trace: Vec<Atom>, span: Span) -> Option<(Vec<Arr>, Arr)> {
+        let args = self.program_args(&t.program, span)?;
+        let Some(r) = S::estimator(EstRandom::Density { callee: t.program.id, args, trace }) else {
+            self.report(
+                Diagnostic::error(codes::WRONG_PLACE, "`log_density` of a program stands only in objectives")
+                    .label(span, format!("in {}", S::PLACE)),
+            );
+            return None;
+        };
+        let results = self.s.module.generative(t.program.id).result_tys();
+        let reports = self.s.module.reports(t.program.id);
+        let mut outs: Vec<(String, Ty)> = results.iter().map(|t| ("result".to_string(), t.clone())).collect();
+        outs.extend(reports.iter().map(|r| (r.name.clone(), r.ty.clone())));
+        outs.push(("log_p".to_string(), Ty::FLOAT));
+        let vars = self.b.emit(Op::Random(r), outs);
+        let reported = reports.iter().zip(&vars[results.len()..]).map(|(r, v)| Arr::from_ty(Atom::Var(*v), &r.ty)).collect();
+        let lp = vars.last().map(|v| Atom::Var(*v))?;
+        Some((reported, Arr::new(lp, DType::Float, Vec::new())))
+    }
+
+    /// Whether a trace's entry can stand for a model's choice: type, support, condition.
+    fn compatible(&mut self, t: &TargetVal, c: &Choice, trace: &TraceVal, e: &TraceEntry) -> bool {
+        if e.value.ty() != c.ty {
+            let model = crate::value::show_ty(c.ty.dtype, &self.choice_dims(&t.program, c));
+            let guide = e.value.show();
+            self.report(
+                Diagnostic::error(
+                    codes::WRONG_CHOICE_TYPE,
+                    format!("`{}` has another type in `{}` than in `{}`", c.addr, trace.program, t.program.name),
+                )
+                .label(e.span, format!("`{guide}` in `{}`", trace.program))
+                .label(c.span, format!("`{model}` in `{}`", t.program.name)),
+            );
+            return false;
+        }
+        if !supports_match(&c.support, &e.support) {
+            let (model, guide) = (c.support.clone(), e.support.clone());
+            let mut d = Diagnostic::error(
+                codes::WRONG_SUPPORT,
+                format!("`{}` is {guide} in `{}`, but {model} in `{}`", c.addr, trace.program, t.program.name),
+            )
+            .label(e.span, format!("support: {guide}"))
+            .label(c.span, format!("support: {model}"));
+            d = match (&model, &guide) {
+                (Support::Interval { .. } | Support::Simplex | Support::Ordered, Support::Real) => {
+                    let shown = if model == Support::POSITIVE { "positive".to_string() } else { format!("{model}") };
+                    d.note("values outside the model's support have density 0, so the objective would be -inf")
+                        .help(format!("carry it there: `{} ~ constrain(normal(..), {shown})`", c.addr))
+                }
+                _ => d.help("use a distribution with the model's support"),
+            };
+            self.report(d);
+            return false;
+        }
+        if c.conditional != e.conditional {
+            let (always, never) = if c.conditional { (e.span, c.span) } else { (c.span, e.span) };
+            self.report(
+                Diagnostic::error(codes::CONDITION_DIFFERS, format!("`{}` stands under a condition in one program only", c.addr))
+                    .label(always, "always made")
+                    .label(never, "made under a condition")
+                    .help("put it under the same condition on earlier choices in both programs"),
+            );
+            return false;
+        }
+        true
+    }
+}
+
+/// Whether a guide's support covers exactly a model's, as far as it is known before running.
+fn supports_match(model: &Support, guide: &Support) -> bool {
+    let dynamic = |s: &Support| matches!(s, Support::DynamicInterval | Support::DynamicIntegers);
+    match (model, guide) {
+        (m, g) if m == g => true,
+        (m, g) if dynamic(m) || dynamic(g) => m.is_discrete() == g.is_discrete(),
+        _ => false,
+    }
+}
+
+/// A line that adds a choice to a guide.
+fn suggest_choice(c: &Choice, dist: &str) -> String {
+    let indices = match c.ty.rank() {
+        0 => String::new(),
+        1 => "[i]".to_string(),
+        _ => "[i, j]".to_string(),
+    };
+    match &c.support {
+        Support::Real => format!("{}{indices} ~ normal(.., ..)", c.addr),
+        s if *s == Support::POSITIVE => format!("{}{indices} ~ log_normal(.., ..)", c.addr),
+        _ => format!("{}{indices} ~ {dist}(..)", c.addr),
+    }
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.map(|n| format!("`{n}`")).collect();
+    if names.is_empty() { "nothing".into() } else { names.join(", ") }
+}
+
+/// The address as it stands in traces.
+pub(crate) fn address_name(a: &ppl_syntax::ast::Address) -> String {
+    let mut name = a.base.as_str().to_string();
+    for p in &a.path {
+        if let ppl_syntax::ast::AddressPart::Field(f) = p {
+            name.push('.');
+            name.push_str(f.as_str());
+        }
+    }
+    name
+}
+
+fn layout_types(l: &Layout) -> Vec<Ty> {
+    match l {
+        Layout::Array { dtype, dims, .. } => vec![Ty::new(*dtype, dims.iter().map(|d| d.n).collect::<Vec<_>>())],
+        Layout::Tuple(ls) => ls.iter().flat_map(layout_types).collect(),
+        Layout::Trace(t) => t.entries.iter().map(|e| e.value.ty()).collect(),
+        Layout::Static(_) => Vec::new(),
+    }
+}

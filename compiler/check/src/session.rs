@@ -1,0 +1,528 @@
+//! What a whole compilation shares: declarations, globals, the module under construction, diagnostics.
+
+use crate::codes;
+use crate::func::FnElab;
+use crate::value::{Arr, DeclId, Dim, FIRST_STAND_IN, GenVal, Value};
+use crate::{DataShapes, Override};
+use ppl_core::{DType, Det, DetId, DistId, Lit, Module, StrategyId, Support};
+use ppl_diag::{Diagnostic, Span, did_you_mean};
+use ppl_syntax::ast::{
+    Callable, DataDecl, Dist, ExprKind, File, Fit, Item, ItemKind, Let, Literal, Param, PatternKind, Strategy,
+};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// A value from outside: what an entry function takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Global {
+    /// A `data` declaration, by position in [`crate::Program::data`].
+    Data(usize),
+    /// A parameter, by position in [`crate::Program::params`].
+    Param(usize),
+    /// A top-level `let` computed from data, by position in [`crate::Program::lets`].
+    Let(usize),
+}
+
+/// A declaration that is applied to arguments.
+#[derive(Clone, Debug)]
+pub(crate) enum Decl {
+    Gen(Callable),
+    Fn(Callable),
+    Objective(Callable),
+    Dist(Dist),
+}
+
+/// What a top-level name stands for.
+#[derive(Clone, Debug)]
+pub(crate) enum TopName {
+    Decl(DeclId),
+    Strategy,
+    Global(Global),
+    Static(Value),
+    /// A `let` that has not been evaluated yet.
+    Pending(usize),
+    /// Reported already.
+    Error,
+}
+
+/// A global's name and type in programs that use it.
+#[derive(Clone, Debug)]
+pub(crate) struct GlobalInfo {
+    pub(crate) name: String,
+    pub(crate) arr: Arr,
+    pub(crate) support: Support,
+    /// Shape of the unconstrained value, for parameters with a constraint.
+    pub(crate) unconstrained: Option<Vec<usize>>,
+}
+
+/// A declared strategy.
+#[derive(Clone, Debug)]
+pub(crate) struct StrategyDecl {
+    pub(crate) ast: Rc<Strategy>,
+    pub(crate) span: Span,
+}
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) module: Module,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    pub(crate) decls: Vec<(Rc<Decl>, Span)>,
+    pub(crate) names: HashMap<String, (TopName, Span)>,
+    pub(crate) strategies: Vec<StrategyDecl>,
+    pub(crate) fits: Vec<(Rc<Fit>, Span)>,
+    pub(crate) data: Vec<crate::DataSpec>,
+    pub(crate) data_info: Vec<GlobalInfo>,
+    pub(crate) params: Vec<crate::ParamSpec>,
+    pub(crate) param_info: Vec<GlobalInfo>,
+    pub(crate) lets: Vec<crate::LetSpec>,
+    pub(crate) let_info: Vec<GlobalInfo>,
+    pending_lets: Vec<(Rc<Let>, Span)>,
+    pub(crate) gen_cache: HashMap<String, (GenVal, Vec<Global>)>,
+    /// Globals that a generative function takes after its arguments.
+    pub(crate) gen_captures: HashMap<u32, Vec<Global>>,
+    /// Named sizes of choices, by function and address.
+    pub(crate) choice_dims: HashMap<(u32, String), Vec<Dim>>,
+    pub(crate) dist_cache: HashMap<String, DistId>,
+    pub(crate) strategy_cache: HashMap<String, Option<StrategyId>>,
+    pub(crate) overrides: Vec<Override>,
+    pub(crate) continuous: Vec<Span>,
+    stand_ins: usize,
+    shapes: Option<DataShapes>,
+}
+
+impl Session {
+    pub(crate) fn new(shapes: Option<DataShapes>, overrides: Vec<Override>) -> Self {
+        Session {
+            module: Module::default(),
+            diagnostics: Vec::new(),
+            decls: Vec::new(),
+            names: HashMap::new(),
+            strategies: Vec::new(),
+            fits: Vec::new(),
+            data: Vec::new(),
+            data_info: Vec::new(),
+            params: Vec::new(),
+            param_info: Vec::new(),
+            lets: Vec::new(),
+            let_info: Vec::new(),
+            pending_lets: Vec::new(),
+            gen_cache: HashMap::new(),
+            gen_captures: HashMap::new(),
+            choice_dims: HashMap::new(),
+            dist_cache: HashMap::new(),
+            strategy_cache: HashMap::new(),
+            overrides,
+            continuous: Vec::new(),
+            stand_ins: 0,
+            shapes,
+        }
+    }
+
+    /// Adds a diagnostic; the same one (from a second elaboration of the same text) only once.
+    pub(crate) fn report(&mut self, d: Diagnostic) {
+        let same = |e: &Diagnostic| e == &d || (e.code == d.code && d.span().is_some() && e.span() == d.span());
+        if !self.diagnostics.iter().any(same) {
+            self.diagnostics.push(d);
+        }
+    }
+
+    /// Declares the items of `file`. Library files come first and may be redefined by the user's.
+    pub(crate) fn declare(&mut self, file: &File, library: bool) {
+        for item in &file.items {
+            self.declare_item(item, library);
+        }
+    }
+
+    fn declare_item(&mut self, item: &Item, library: bool) {
+        match &item.kind {
+            ItemKind::Use(path) => {
+                let text: Vec<&str> = path.iter().map(|i| i.as_str()).collect();
+                let text = text.join(".");
+                let known = ["std", "std.math", "std.distributions", "std.strategies", "std.objectives", "std.guides"];
+                if text == "std.nn" {
+                    self.report(
+                        Diagnostic::error(codes::NOT_COMPILED_YET, "`std.nn` is not compiled yet")
+                            .label(item.span, "neural networks come with a later release")
+                            .help("write the layers out: `let h = tanh(matmul(w, x) + b)`"),
+                    );
+                } else if !known.contains(&text.as_str()) {
+                    let d = Diagnostic::error(codes::UNKNOWN_IMPORT, format!("there is no module `{text}`"))
+                        .label(item.span, "not found")
+                        .note(format!("modules: {}", known.join(", ")));
+                    self.report(d);
+                }
+            }
+            ItemKind::Gen(c) => self.add_decl(c.name.as_str(), Decl::Gen(c.clone()), c.name.span, item.span, library),
+            ItemKind::Fn(c) => self.add_decl(c.name.as_str(), Decl::Fn(c.clone()), c.name.span, item.span, library),
+            ItemKind::Objective(c) => self.add_decl(c.name.as_str(), Decl::Objective(c.clone()), c.name.span, item.span, library),
+            ItemKind::Dist(d) => self.add_decl(d.name.as_str(), Decl::Dist(d.clone()), d.name.span, item.span, library),
+            ItemKind::Strategy(s) => {
+                let decl = StrategyDecl { ast: Rc::new(s.clone()), span: item.span };
+                // A user's own strategy is found before the library's.
+                if library {
+                    self.strategies.push(decl);
+                } else {
+                    self.strategies.insert(0, decl);
+                }
+                self.names.entry(s.name.as_str().to_string()).or_insert((TopName::Strategy, item.span));
+            }
+            ItemKind::Data(decls) => decls.iter().for_each(|d| self.declare_size(d)),
+            ItemKind::Fit(f) => self.fits.push((Rc::new((**f).clone()), item.span)),
+            ItemKind::Param(_) => {}
+            ItemKind::Let(l) => {
+                let id = self.pending_lets.len();
+                self.pending_lets.push((Rc::new(l.clone()), item.span));
+                let mut names = Vec::new();
+                pattern_names(&l.pattern.kind, &mut names);
+                for (name, span) in names {
+                    self.add_name(&name, TopName::Pending(id), span);
+                }
+            }
+        }
+    }
+
+    fn add_decl(&mut self, name: &str, decl: Decl, name_span: Span, span: Span, library: bool) {
+        let id = DeclId(self.decls.len());
+        self.decls.push((Rc::new(decl), span));
+        if library {
+            self.names.insert(name.to_string(), (TopName::Decl(id), Span::NONE));
+        } else {
+            self.add_name(name, TopName::Decl(id), name_span);
+        }
+    }
+
+    /// Adds a user's name: once in a file, but library names may be redefined.
+    pub(crate) fn add_name(&mut self, name: &str, what: TopName, span: Span) {
+        if let Some((_, first)) = self.names.get(name)
+            && *first != Span::NONE
+        {
+            let first = *first;
+            self.report(
+                Diagnostic::error(codes::DUPLICATE_NAME, format!("`{name}` is declared twice"))
+                    .label(span, "again here")
+                    .label(first, "first here")
+                    .help("rename one of them"),
+            );
+            return;
+        }
+        self.names.insert(name.to_string(), (what, span));
+    }
+
+    /// First round over `data`: scalar ints are sizes and known before any type is read.
+    fn declare_size(&mut self, d: &DataDecl) {
+        if let ppl_syntax::ast::TypeKind::Named { name, dims, .. } = &d.ty.kind
+            && dims.is_empty()
+            && matches!(name.as_str(), "int" | "natural")
+        {
+            let known = self.shapes.as_ref().and_then(|s| s.sizes.get(d.name.as_str()).copied());
+            let n = known.unwrap_or_else(|| {
+                self.stand_ins += 1;
+                (FIRST_STAND_IN + 2 * self.stand_ins) as i64
+            });
+            let arr = Arr { size_name: Some(d.name.as_str().into()), ..Arr::lit(Lit::Int(n)) };
+            self.add_name(d.name.as_str(), TopName::Static(Value::Array(arr)), d.name.span);
+        }
+    }
+
+    /// Second round, after all files are declared: types of data and parameters.
+    pub(crate) fn declare_values(&mut self, file: &File) {
+        for item in &file.items {
+            match &item.kind {
+                ItemKind::Data(decls) => decls.iter().for_each(|d| self.declare_data(d)),
+                ItemKind::Param(p) => {
+                    let name = p.name.as_str().to_string();
+                    if let Some(g) = self.declare_param(&name, p, item.span, None) {
+                        self.add_name(&name, TopName::Global(g), p.name.span);
+                    } else {
+                        self.add_name(&name, TopName::Error, p.name.span);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for i in 0..self.pending_lets.len() {
+            self.force_let(i);
+        }
+    }
+
+    fn declare_data(&mut self, d: &DataDecl) {
+        let mut me = FnElab::<Det>::new(self, "data", 0, false);
+        let written = me.written(&d.ty);
+        let Some(crate::types::Written::Array { dtype, support, dims, missing }) = written else {
+            if written.is_some() {
+                self.report(
+                    Diagnostic::error(codes::WRONG_TYPE, "data are numbers or truth values").label(d.ty.span, "not a data type"),
+                );
+            }
+            self.names.entry(d.name.as_str().to_string()).or_insert((TopName::Error, d.name.span));
+            return;
+        };
+        let sizes: Option<Vec<Dim>> = dims.iter().map(|e| me.size(e)).collect();
+        let Some(dims) = sizes else {
+            self.names.entry(d.name.as_str().to_string()).or_insert((TopName::Error, d.name.span));
+            return;
+        };
+        let (mut columns, mut from) = (None, None);
+        match d.source.as_ref().map(|e| (&e.kind, e.span)) {
+            None => {}
+            Some((ExprKind::Literal(Literal::Str(path)), _)) => from = Some(path.clone()),
+            Some((ExprKind::Call { callee, args }, _)) if matches!(&callee.kind, ExprKind::Name(n) if n == "columns") => {
+                columns = Some(
+                    args.iter()
+                        .filter_map(|a| match &a.value.kind {
+                            ExprKind::Literal(Literal::Str(s)) => Some(s.clone()),
+                            _ => None,
+                        })
+                        .collect(),
+                );
+            }
+            Some((_, span)) => self.report(
+                Diagnostic::error(codes::WRONG_TYPE, "data come from a file or from columns")
+                    .label(span, "neither")
+                    .help("write `from \"data.csv\"` or `from columns(\"age\", \"bmi\")`"),
+            ),
+        }
+        if missing {
+            self.report(
+                Diagnostic::error(codes::NOT_COMPILED_YET, "arrays with missing entries are not compiled yet")
+                    .label(d.ty.span, "`?` allows missing entries")
+                    .help("drop the rows with missing entries, or impute them before"),
+            );
+        }
+        let is_size = dims.is_empty() && dtype == DType::Int;
+        let name = d.name.as_str().to_string();
+        let arr = Arr { support: Some(support.clone()), ..Arr::new(ppl_core::Atom::int(0), dtype, dims.clone()) };
+        self.data.push(crate::DataSpec {
+            name: name.clone(),
+            dtype,
+            support: support.clone(),
+            dims: dims
+                .iter()
+                .map(|d| crate::DimSpec {
+                    size: (d.n < FIRST_STAND_IN).then_some(d.n),
+                    name: d.name.as_deref().map(str::to_string),
+                })
+                .collect(),
+            columns,
+            from,
+            is_size,
+            span: d.span,
+        });
+        self.data_info.push(GlobalInfo { name: name.clone(), arr, support, unconstrained: None });
+        if !is_size {
+            self.add_name(&name, TopName::Global(Global::Data(self.data.len() - 1)), d.name.span);
+        }
+    }
+
+    /// Declares a parameter; `within` is the program it is declared in (`auto_normal.theta`), with its type already evaluated there.
+    pub(crate) fn declare_param(
+        &mut self,
+        full_name: &str,
+        p: &Param,
+        span: Span,
+        within: Option<(DType, Support, Vec<Dim>)>,
+    ) -> Option<Global> {
+        let (dtype, support, dims) = match (within, &p.ty) {
+            (Some(t), _) => t,
+            (None, Some(ty)) => {
+                let mut me = FnElab::<Det>::new(self, "param", 0, false);
+                match me.written(ty)? {
+                    crate::types::Written::Array { dtype, support, dims, .. } => {
+                        let dims: Option<Vec<Dim>> = dims.iter().map(|e| me.size(e)).collect();
+                        (dtype, support, dims?)
+                    }
+                    _ => {
+                        self.report(
+                            Diagnostic::error(codes::WRONG_TYPE, "a parameter is an array of reals")
+                                .label(ty.span, "not an array"),
+                        );
+                        return None;
+                    }
+                }
+            }
+            (None, None) => {
+                self.report(
+                    Diagnostic::error(codes::WRONG_TYPE, format!("the parameter `{full_name}` needs a type"))
+                        .label(p.name.span, "no type")
+                        .help(format!("write `param {full_name}: real = 0.0`, or `real[N]`, `positive`, `simplex[K]`, ..")),
+                );
+                return None;
+            }
+        };
+        if dtype != DType::Float {
+            self.report(
+                Diagnostic::error(
+                    codes::WRONG_TYPE,
+                    "a parameter is real: there is no gradient with respect to ints or truth values",
+                )
+                .label(p.ty.as_ref().map_or(span, |t| t.span), "not real"),
+            );
+            return None;
+        }
+        let shape: Vec<usize> = dims.iter().map(|d| d.n).collect();
+        let constrained = support != Support::Real;
+        let Some(_) = crate::bijectors::free_size(&support, &shape) else {
+            self.report(
+                Diagnostic::error(codes::NO_BIJECTOR, format!("a parameter can't be constrained to `{support}` yet"))
+                    .label(p.ty.as_ref().map_or(span, |t| t.span), "no map from unconstrained reals"),
+            );
+            return None;
+        };
+        let free = crate::bijectors::free_shape(&support, &shape);
+        let id = self.params.len();
+        self.params.push(crate::ParamSpec {
+            name: full_name.to_string(),
+            shape: shape.clone(),
+            free_shape: free.clone(),
+            support: support.clone(),
+            init: None,
+            span,
+        });
+        let arr = Arr { support: Some(support.clone()), ..Arr::new(ppl_core::Atom::int(0), DType::Float, dims.clone()) };
+        self.param_info.push(GlobalInfo {
+            name: full_name.to_string(),
+            arr,
+            support: support.clone(),
+            unconstrained: constrained.then_some(free),
+        });
+        if let Some(init) = &p.init
+            && !matches!(&init.kind, ExprKind::Call { callee, .. } if matches!(&callee.kind, ExprKind::Name(n) if n == "init"))
+        {
+            let func = self.init_function(full_name, init, &dims);
+            self.params[id].init = func;
+        }
+        Some(Global::Param(id))
+    }
+
+    fn init_function(&mut self, name: &str, init: &ppl_syntax::ast::Expr, dims: &[Dim]) -> Option<(DetId, Vec<Global>)> {
+        let mut me = FnElab::<Det>::new(self, &format!("init.{name}"), 1, false);
+        let Value::Array(a) = me.expr(init) else {
+            return None;
+        };
+        let a = me.to_real(a, init.span)?;
+        let Some(a) = me.fill(&a, dims) else {
+            let (s, d) = (init.span, init.span);
+            me.wrong_shape(&format!("the parameter `{name}`"), DType::Float, dims, &a, s, d);
+            return None;
+        };
+        let done = me.finish(vec![a.atom], init.span);
+        let id = self.module.add_det(done.func);
+        Some((id, done.captures))
+    }
+
+    /// Evaluates a top-level `let`, which may name later ones.
+    fn force_let(&mut self, i: usize) {
+        let (l, span) = self.pending_lets[i].clone();
+        let mut names = Vec::new();
+        pattern_names(&l.pattern.kind, &mut names);
+        if !names.iter().any(|(n, _)| matches!(self.names.get(n), Some((TopName::Pending(j), _)) if *j == i)) {
+            return;
+        }
+        // While it is being evaluated, its names are errors: a `let` can't use itself.
+        for (n, s) in &names {
+            self.names.insert(n.clone(), (TopName::Error, *s));
+        }
+        let label = names.first().map_or("let".to_string(), |(n, _)| n.clone());
+        let mut me = FnElab::<Det>::new(self, &format!("let.{label}"), 0, false);
+        let mut value = me.expr(&l.value);
+        if let Some(ty) = &l.ty {
+            value = me.check_type(&format!("`{label}`"), ty, value, l.value.span);
+        }
+        me.push_scope();
+        me.bind_pattern(&l.pattern, value, l.value.span);
+        let bound = me.pop_scope();
+        let mut ordered: Vec<(String, Value, Span)> =
+            names.iter().filter_map(|(n, s)| bound.get(n).map(|v| (n.clone(), v.clone(), *s))).collect();
+        let is_runtime = |v: &Value| matches!(v, Value::Array(a) if a.konst.is_none());
+        if ordered.iter().any(|(_, v, _)| is_runtime(v)) {
+            let arrays: Vec<(String, Arr, Span)> = ordered
+                .iter()
+                .filter_map(|(n, v, s)| match v {
+                    Value::Array(a) if a.konst.is_none() => Some((n.clone(), a.clone(), *s)),
+                    _ => None,
+                })
+                .collect();
+            let done = me.finish(arrays.iter().map(|(_, a, _)| a.atom).collect(), span);
+            if done.captures.iter().any(|g| matches!(g, Global::Param(_))) {
+                self.report(
+                    Diagnostic::error(
+                        codes::WRONG_PLACE,
+                        "a top-level `let` is computed once, before the fit, so it can't use a parameter",
+                    )
+                    .label(l.value.span, "uses a parameter")
+                    .help("write it as `fn`, which is computed wherever it is called"),
+                );
+                return;
+            }
+            let func = self.module.add_det(done.func);
+            for (k, (name, arr, s)) in arrays.into_iter().enumerate() {
+                let id = self.lets.len();
+                self.lets.push(crate::LetSpec {
+                    name: name.clone(),
+                    func,
+                    result: k,
+                    inputs: done.captures.clone(),
+                    ty: arr.ty(),
+                    span: s,
+                });
+                self.let_info.push(GlobalInfo {
+                    name: name.clone(),
+                    support: arr.support.clone().unwrap_or(Support::Real),
+                    arr,
+                    unconstrained: None,
+                });
+                self.names.insert(name, (TopName::Global(Global::Let(id)), s));
+            }
+            ordered.retain(|(_, v, _)| !is_runtime(v));
+        }
+        for (name, value, s) in ordered {
+            let top = if matches!(value, Value::Error) { TopName::Error } else { TopName::Static(value) };
+            self.names.insert(name, (top, s));
+        }
+    }
+
+    /// What a top-level name stands for.
+    pub(crate) fn top(&mut self, name: &str) -> Option<TopName> {
+        if let Some((TopName::Pending(i), _)) = self.names.get(name) {
+            let i = *i;
+            self.force_let(i);
+        }
+        self.names.get(name).map(|(t, _)| t.clone())
+    }
+
+    pub(crate) fn global_info(&self, g: Global) -> GlobalInfo {
+        match g {
+            Global::Data(i) => self.data_info[i].clone(),
+            Global::Param(i) => self.param_info[i].clone(),
+            Global::Let(i) => self.let_info[i].clone(),
+        }
+    }
+
+    pub(crate) fn decl(&self, id: DeclId) -> Rc<Decl> {
+        self.decls[id.0].0.clone()
+    }
+
+    /// Names to suggest for an unknown one.
+    pub(crate) fn suggestion(&self, name: &str, local: &[String]) -> Option<String> {
+        let mut all: Vec<&str> = local.iter().map(String::as_str).chain(self.names.keys().map(String::as_str)).collect();
+        all.extend(ppl_core::PRIMS.iter().flat_map(|t| t.iter()).filter(|p| p.callable).map(|p| p.name));
+        all.extend(crate::builtins::NAMES);
+        all.sort_unstable();
+        did_you_mean(name, all).map(str::to_string)
+    }
+}
+
+pub(crate) fn pattern_names(p: &PatternKind, out: &mut Vec<(String, Span)>) {
+    match p {
+        PatternKind::Wildcard => {}
+        PatternKind::Name(id) => out.push((id.as_str().to_string(), id.span)),
+        PatternKind::Tuple(parts) => parts.iter().for_each(|p| pattern_names(&p.kind, out)),
+    }
+}
+
+/// A strategy named on the command line.
+impl Override {
+    pub(crate) fn matches(&self, addr: &str) -> bool {
+        self.address.as_deref().is_none_or(|a| a == addr)
+    }
+}

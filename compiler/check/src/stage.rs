@@ -1,0 +1,49 @@
+//! What each stage's functions may contain.
+
+use ppl_core::{Det, DetRandom, Est, EstRandom, Gen, GenRandom, Stage};
+
+/// A stage that programs are elaborated into.
+pub(crate) trait ElabStage: Stage {
+    /// Generative operations, where the stage has them.
+    fn generative(_: GenRandom) -> Option<Self::Random> {
+        None
+    }
+    /// Estimator operations, where the stage has them.
+    fn estimator(_: EstRandom) -> Option<Self::Random> {
+        None
+    }
+    /// Draws of the run-time, where the stage has them.
+    fn draw(_: DetRandom) -> Option<Self::Random> {
+        None
+    }
+    /// Whether the stage draws from the run-time's generators.
+    fn draw_stage() -> Option<()> {
+        None
+    }
+    /// What a function of the stage is called in messages.
+    const PLACE: &'static str;
+}
+
+impl ElabStage for Gen {
+    fn generative(r: GenRandom) -> Option<GenRandom> {
+        Some(r)
+    }
+    const PLACE: &'static str = "a `gen`";
+}
+
+impl ElabStage for Est {
+    fn estimator(r: EstRandom) -> Option<EstRandom> {
+        Some(r)
+    }
+    const PLACE: &'static str = "an estimator program";
+}
+
+impl ElabStage for Det {
+    fn draw(r: DetRandom) -> Option<DetRandom> {
+        Some(r)
+    }
+    fn draw_stage() -> Option<()> {
+        Some(())
+    }
+    const PLACE: &'static str = "a function or distribution";
+}

@@ -1,0 +1,301 @@
+//! Gradient strategies: matching declarations with distributions, and elaborating their programs.
+
+use crate::codes;
+use crate::func::FnElab;
+use crate::session::{Session, StrategyDecl};
+use crate::stage::ElabStage;
+use crate::value::{Arr, DistVal, NamedStrategy, Value};
+use ppl_core::{
+    Atom, Block, DType, DistId, DistInst, Est, EstRandom, Func, Op, StrategyId, StrategyInst, StrategyNeed, Var, op_atoms,
+    op_blocks,
+};
+use ppl_diag::{Diagnostic, Span, did_you_mean};
+use ppl_syntax::ast::{Expr, ExprKind, PatternKind, StrategyTarget};
+use std::collections::{BTreeSet, HashSet};
+
+/// Names of capabilities that a strategy may ask for (`for d: finite`).
+const CAPABILITIES: &[(&str, StrategyNeed)] =
+    &[("finite", StrategyNeed::Finite), ("pathwise", StrategyNeed::Pathwise), ("fixed_support", StrategyNeed::FixedSupport)];
+
+impl<S: ElabStage> FnElab<'_, S> {
+    /// `reinforce(0.5)` after `by`: the name and the arguments' values.
+    pub(crate) fn named_strategy(&mut self, e: &Expr) -> Option<NamedStrategy> {
+        let (id, args) = match &e.kind {
+            ExprKind::Name(id) => (id, &[][..]),
+            ExprKind::Call { callee, args } => match &callee.kind {
+                ExprKind::Name(id) => (id, args.as_slice()),
+                _ => {
+                    self.report(Diagnostic::error(codes::UNKNOWN_STRATEGY, "a strategy is named").label(e.span, "not a name"));
+                    return None;
+                }
+            },
+            _ => {
+                self.report(
+                    Diagnostic::error(codes::UNKNOWN_STRATEGY, "a strategy is named")
+                        .label(e.span, "not a name")
+                        .help("such as `by reparam` or `by reinforce(0.5)`"),
+                );
+                return None;
+            }
+        };
+        let known: BTreeSet<&str> = self.s.strategies.iter().map(|s| s.ast.name.as_str()).collect();
+        if !known.contains(id.as_str()) {
+            let mut d =
+                Diagnostic::error(codes::UNKNOWN_STRATEGY, format!("there is no strategy `{id}`")).label(id.span, "unknown");
+            d = match did_you_mean(id.as_str(), known.iter().copied()) {
+                Some(near) => d.help(format!("did you mean `{near}`?")).edit(id.span, near),
+                None => d.note(format!("strategies: {}", known.iter().copied().collect::<Vec<_>>().join(", "))),
+            };
+            self.report(d);
+            return None;
+        }
+        let mut values = Vec::new();
+        for a in args {
+            values.push((a.name.as_ref().map(|n| n.as_str().to_string()), self.expr(&a.value)));
+        }
+        Some(NamedStrategy { name: id.as_str().to_string(), args: values, span: e.span })
+    }
+
+    /// The strategy at this choice's distribution, with its own arguments.
+    pub(crate) fn strategy_for(&mut self, n: &NamedStrategy, d: &DistVal, address: &str) -> Option<(StrategyId, Vec<Atom>)> {
+        let Some((id, decl)) = self.s.strategy_instance(&n.name, d.dist) else {
+            let inst = self.s.module.dist(d.dist).clone();
+            self.report(not_for(&n.name, n.span, &inst, d.span, address));
+            return None;
+        };
+        let mut args = Vec::new();
+        let mut positional = n.args.iter().filter(|(name, _)| name.is_none());
+        for p in &decl.ast.params {
+            let given = n.args.iter().find(|(name, _)| name.as_deref() == Some(p.name.as_str())).or_else(|| positional.next());
+            let value = match (given, &p.default) {
+                (Some((_, v)), _) => v.clone(),
+                (None, Some(e)) => self.expr(e),
+                (None, None) => {
+                    self.report(
+                        Diagnostic::error(codes::WRONG_ARGUMENTS, format!("`{}` needs `{}`", n.name, p.name))
+                            .label(n.span, "missing argument")
+                            .label(p.span, "declared here"),
+                    );
+                    return None;
+                }
+            };
+            let a = self.as_array(value, n.span)?;
+            args.push(self.to_real(a, n.span)?.atom);
+        }
+        for (name, _) in
+            n.args.iter().filter(|(name, _)| name.as_ref().is_some_and(|n| !decl.ast.params.iter().any(|p| p.name == n.as_str())))
+        {
+            self.report(
+                Diagnostic::error(
+                    codes::WRONG_ARGUMENTS,
+                    format!("`{}` has no parameter `{}`", n.name, name.as_deref().unwrap_or("")),
+                )
+                .label(n.span, "unknown argument"),
+            );
+        }
+        if n.args.len() > decl.ast.params.len() {
+            self.report(
+                Diagnostic::error(
+                    codes::WRONG_ARGUMENTS,
+                    format!("`{}` takes {} argument(s), here are {}", n.name, decl.ast.params.len(), n.args.len()),
+                )
+                .label(n.span, "too many arguments"),
+            );
+            return None;
+        }
+        Some((id, args))
+    }
+
+    /// A call of the continuation.
+    pub(crate) fn continue_with(&mut self, x: Value, fresh: bool, x_span: Span, span: Span) -> Value {
+        let Some(a) = self.as_array(x, x_span) else {
+            return Value::Error;
+        };
+        let Some(own) = self.own.clone() else {
+            return self.fail(
+                Diagnostic::error(codes::WRONG_PLACE, "a continuation is called only in its strategy").label(span, "here"),
+            );
+        };
+        let event = self.s.module.dist(own.dist).event.clone();
+        let a = if event.dtype == DType::Float {
+            match self.to_real(a, x_span) {
+                Some(a) => a,
+                None => return Value::Error,
+            }
+        } else {
+            a
+        };
+        if a.ty() != event {
+            self.wrong_shape("the choice", event.dtype, &Arr::from_ty(a.atom, &event).dims, &a, x_span, own.span);
+            return Value::Error;
+        }
+        match S::estimator(EstRandom::Continue { x: a.atom, fresh }) {
+            Some(r) => Value::Array(Arr::new(self.b.emit1(Op::Random(r), "cost", ppl_core::Ty::FLOAT), DType::Float, Vec::new())),
+            None => self
+                .fail(Diagnostic::error(codes::WRONG_PLACE, "a continuation is called only in a strategy").label(span, "here")),
+        }
+    }
+}
+
+/// The diagnostic for a strategy that can't take a distribution.
+fn not_for(strategy: &str, at: Span, inst: &DistInst, dist_span: Span, address: &str) -> Diagnostic {
+    let why = match strategy {
+        "reparam" if inst.event.dtype == DType::Bool => {
+            "differentiates through the sampled value, but this one is true or false".to_string()
+        }
+        "reparam" if inst.event.dtype == DType::Int => {
+            "differentiates through the sampled value, but this one is an integer".to_string()
+        }
+        "reparam" => "differentiates through the sampled value, but this distribution's `sample` is not smooth in its parameters"
+            .to_string(),
+        "enumerate" => format!("sums over all values, but the support is {}", inst.support),
+        _ => "is not declared for this distribution".to_string(),
+    };
+    let mut d = Diagnostic::error(codes::STRATEGY_NOT_FOR_DIST, format!("`{strategy}` cannot be used with `{}`", inst.name))
+        .label(at, why)
+        .label(dist_span, format!("support: {}", inst.support));
+    let works: Vec<&str> = inst.works_with.iter().map(String::as_str).collect();
+    d = d.note(format!("`{}` works with: {}", inst.name, works.join(", ")));
+    match (works.contains(&"enumerate"), inst.support.size(), works.first()) {
+        (true, Some(n), _) => {
+            d.help(format!("`{address} ~ {}(..) by enumerate` is exact here and costs {n} evaluations", inst.name))
+        }
+        (_, _, Some(first)) => d.help(format!("write `by {first}`")),
+        _ => d,
+    }
+}
+
+impl Session {
+    /// Gives a distribution its strategies: those that take it, and the compiler's order of preference.
+    pub(crate) fn attach_strategies(&mut self, dist: DistId, span: Span) {
+        let _ = span;
+        let mut names: Vec<String> = Vec::new();
+        for s in self.strategies.clone() {
+            let name = s.ast.name.as_str();
+            if !names.iter().any(|n| n == name) && self.takes(&s, dist) {
+                names.push(name.to_string());
+            }
+        }
+        let inst = self.module.dist(dist).clone();
+        let mut order: Vec<&str> = Vec::new();
+        if inst.can(StrategyNeed::Pathwise) {
+            order.push("reparam");
+        }
+        if inst.can(StrategyNeed::Finite) && inst.support.size().is_some_and(|n| n <= 64) {
+            order.push("enumerate");
+        }
+        if inst.event.dtype != DType::Float && names.iter().any(|n| n == "measure_valued") {
+            order.push("measure_valued");
+        }
+        order.push("reinforce");
+        self.module.dists[dist.index()].works_with = names.clone();
+        let auto = order
+            .into_iter()
+            .filter(|n| names.iter().any(|m| m == n))
+            .filter_map(|n| self.strategy_instance(n, dist).map(|(id, _)| id))
+            .collect();
+        self.module.dists[dist.index()].auto = auto;
+    }
+
+    /// Whether a declaration takes a distribution.
+    fn takes(&self, s: &StrategyDecl, dist: DistId) -> bool {
+        let inst = self.module.dist(dist);
+        match &s.ast.target {
+            StrategyTarget::Dist { dist, args } => dist.as_str() == inst.name && args.len() == inst.params.len(),
+            StrategyTarget::Any { needs, .. } => {
+                let asked = needs.as_ref().and_then(|n| CAPABILITIES.iter().find(|(c, _)| *c == n.as_str()).map(|(_, n)| *n));
+                let scores = s.ast.name == "reinforce";
+                (needs.is_none() || asked.is_some_and(|n| inst.can(n)))
+                    && inst.can(StrategyNeed::Sample)
+                    && (!scores
+                        || (inst.can(StrategyNeed::LogDensity)
+                            && inst.can(StrategyNeed::FixedSupport)
+                            && inst.support != ppl_core::Support::Point))
+            }
+        }
+    }
+
+    /// The strategy called `name` for a distribution, with its declaration.
+    pub(crate) fn strategy_instance(&mut self, name: &str, dist: DistId) -> Option<(StrategyId, StrategyDecl)> {
+        let decl = self.strategies.iter().find(|s| s.ast.name == name && self.takes(s, dist)).cloned()?;
+        let key = format!("{name}|{dist}");
+        let cached = self.strategy_cache.get(&key).copied();
+        let id = match cached {
+            Some(id) => id?,
+            None => {
+                let id = self.elaborate_strategy(&decl, dist);
+                self.strategy_cache.insert(key, id);
+                id?
+            }
+        };
+        Some((id, decl))
+    }
+
+    fn elaborate_strategy(&mut self, decl: &StrategyDecl, dist: DistId) -> Option<StrategyId> {
+        let inst = self.module.dist(dist).clone();
+        let name = decl.ast.name.as_str();
+        let mut me = FnElab::<Est>::new(self, &format!("{name}.{}", inst.name), 1, false);
+        let vars: Vec<Var> = inst.params.iter().map(|(n, t)| me.b.param(n.clone(), t.clone())).collect();
+        let args: Vec<Arr> = vars.iter().zip(&inst.params).map(|(v, (_, t))| Arr::from_ty(Atom::Var(*v), t)).collect();
+        let own = DistVal { batch: Vec::new(), args: args.clone(), dist, span: inst.span };
+        me.own = Some(own.clone());
+        match &decl.ast.target {
+            StrategyTarget::Any { name, .. } => me.bind(name.as_str(), Value::Dist(Box::new(own))),
+            StrategyTarget::Dist { args: patterns, .. } => {
+                for (p, a) in patterns.iter().zip(args) {
+                    if let PatternKind::Name(id) = &p.kind {
+                        me.bind(id.as_str(), Value::Array(a));
+                    }
+                }
+            }
+        }
+        for p in &decl.ast.params {
+            let v = me.b.param(p.name.as_str(), ppl_core::Ty::FLOAT);
+            me.bind(p.name.as_str(), Value::Array(Arr::new(Atom::Var(v), DType::Float, Vec::new())));
+        }
+        me.bind(decl.ast.k.as_str(), Value::Continuation { fresh: false });
+        let a = me.real_scalar(&decl.ast.body, "a strategy's result")?;
+        let done = me.finish(vec![a.atom], decl.span);
+        if !done.captures.is_empty() {
+            self.report(
+                Diagnostic::error(
+                    codes::NOT_COMPILED_YET,
+                    "a strategy that uses parameters or data of the file is not compiled yet",
+                )
+                .label(decl.span, "here")
+                .help("pass them as arguments: `strategy name(baseline: real) for d (k)`, used as `by name(b)`"),
+            );
+            return None;
+        }
+        let pathwise = carries_gradients(&done.func, &vars);
+        let func = self.module.add_est(done.func);
+        self.module.strategies.push(StrategyInst { name: name.to_string(), func, pathwise, biased: false, span: decl.span });
+        Some(StrategyId(self.module.strategies.len() as u32 - 1))
+    }
+}
+
+/// Whether the value handed to the continuation depends smoothly on the distribution's parameters.
+fn carries_gradients(f: &Func<Est>, params: &[Var]) -> bool {
+    fn block(b: &Block<Est>, f: &Func<Est>, smooth: &mut HashSet<Var>) -> bool {
+        let is = |a: &Atom, smooth: &HashSet<Var>| a.var().is_some_and(|v| smooth.contains(&v));
+        let mut found = false;
+        for s in &b.stmts {
+            for inner in op_blocks(&s.op) {
+                found |= block(inner, f, smooth);
+            }
+            match &s.op {
+                Op::Random(EstRandom::Continue { x, .. }) => found |= is(x, smooth),
+                Op::Random(EstRandom::Draw(_)) => {}
+                op => {
+                    let inner: bool = op_blocks(op).iter().any(|b| b.results.iter().any(|a| is(a, smooth)));
+                    if inner || op_atoms(op).iter().any(|a| is(a, smooth)) {
+                        smooth.extend(s.outs.iter().copied().filter(|o| f.ty(*o).dtype == DType::Float));
+                    }
+                }
+            }
+        }
+        found
+    }
+    let mut smooth: HashSet<Var> = params.iter().copied().filter(|v| f.ty(*v).dtype == DType::Float).collect();
+    block(&f.body, f, &mut smooth)
+}

@@ -1,0 +1,274 @@
+//! Identities of elementwise primitives.
+//!
+//! ```text
+//! exact           x + 0 = x      x - 0 = x     0 - x = -x     x + -y = x - y    x - -y = x + y
+//!                 x * 1 = x      x * -1 = -x   -x * -y = x*y  x * x = square x  -x * c = x * -c
+//!                 x / 1 = x      x / -1 = -x   x / 2^k = x * 2^-k               1 / x = recip x
+//!                 pow(x, 1) = x  pow(x, 0) = 1
+//!                 - -x = x       square -x = square x         abs -x = abs x
+//!                 select(true, a, b) = a       select(!c, a, b) = select(c, b, a)
+//!                 p(broadcast s, y) = p(s, y)  p(broadcast x, broadcast y) = broadcast p(x, y)
+//! reassociating   (x + c) + d = x + (c + d)    (x * c) * d = x * (c * d)
+//!                 pow(x, n) = products, n = 2, 3, 4, -1, -2   pow(x, 1/2) = sqrt x
+//!                 log exp x = x  log sigmoid x = log_sigmoid x                  log1p exp x = softplus x
+//! ```
+//!
+//! `x * 0` stays: `x` may be infinite or NaN. So does `x - x`: it may be the value 0 with a gradient (`x - stop x`).
+
+use super::{Cx, Rewrite, fold};
+use crate::util::same_atom;
+use ppl_core::{Atom, DType, Lit, Op, Prim, Stage, Ty};
+
+impl<S: Stage> Cx<'_, S> {
+    pub(super) fn prim(&mut self, p: Prim, args: &[Atom], ty: &Ty) -> Rewrite<S> {
+        let lits: Vec<Lit> = args.iter().map_while(|a| self.lit(*a)).collect();
+        if lits.len() == args.len() {
+            return match fold::fold(p, &lits) {
+                Some(l) => self.fit(Atom::Lit(l), &ty.shape),
+                None => Rewrite::Keep,
+            };
+        }
+        if let Some(rewrite) = self.narrow_operands(p, args, ty) {
+            return rewrite;
+        }
+        let new = match *args {
+            [x] => self.unary(p, x, ty),
+            [a, b] => self.binary(p, a, b, ty),
+            [a, b, c] => self.ternary(p, a, b, c),
+            _ => None,
+        };
+        match new {
+            Some(Rewrite::Atom(a)) => self.fit(a, &ty.shape),
+            Some(rewrite) => rewrite,
+            None => Rewrite::Keep,
+        }
+    }
+
+    /// Computes on what was broadcast, before it was.
+    fn narrow_operands(&mut self, p: Prim, args: &[Atom], ty: &Ty) -> Option<Rewrite<S>> {
+        if ty.shape.is_empty() {
+            return None;
+        }
+        let wide: Vec<Atom> = args.iter().copied().filter(|a| !self.shape(*a).is_empty()).collect();
+        let scalars = wide.iter().filter(|a| self.scalar_of(**a).is_some()).count();
+        if scalars > 0 && scalars < wide.len() {
+            let args = args.iter().map(|a| self.scalar_of(*a).unwrap_or(*a)).collect();
+            return Some(Rewrite::Op(Op::Prim(p, args)));
+        }
+        if scalars == wide.len() {
+            // Every operand is a scalar or repeats one.
+            let args: Vec<Atom> = args.iter().filter_map(|a| self.scalar_of(*a)).collect();
+            let x = self.emit_prim(p, &args, Ty::new(ty.dtype, []));
+            return Some(Rewrite::Op(Op::Broadcast { x, shape: ty.shape.clone(), axes: Vec::new() }));
+        }
+        let (first, _, axes) = self.broadcast_of(wide[0])?;
+        let (axes, shape) = (axes.to_vec(), self.shape(first).to_vec());
+        let mut sources = Vec::with_capacity(args.len());
+        for a in args {
+            if self.shape(*a).is_empty() {
+                sources.push(*a);
+                continue;
+            }
+            match self.broadcast_of(*a) {
+                Some((x, _, other)) if other == axes && self.shape(x) == shape => sources.push(x),
+                _ => return None,
+            }
+        }
+        let x = self.emit_prim(p, &sources, Ty::new(ty.dtype, shape));
+        Some(Rewrite::Op(Op::Broadcast { x, shape: ty.shape.clone(), axes }))
+    }
+
+    fn unary(&mut self, p: Prim, x: Atom, ty: &Ty) -> Option<Rewrite<S>> {
+        let reassociate = self.options.reassociate;
+        let inner = |p: Prim| self.unary_of(x, p);
+        match p {
+            Prim::Neg => inner(Prim::Neg).map(Rewrite::Atom),
+            Prim::ToReal | Prim::ToInt => (self.ty(x).dtype == ty.dtype).then_some(Rewrite::Atom(x)),
+            Prim::Not => match inner(Prim::Not) {
+                Some(y) => Some(Rewrite::Atom(y)),
+                None => self.binary_of(x, Prim::Eq).map(|(a, b)| prim(Prim::Ne, &[a, b])),
+            },
+            Prim::Square => inner(Prim::Neg).or_else(|| inner(Prim::Abs)).map(|y| prim(Prim::Square, &[y])),
+            Prim::Abs => {
+                if [Prim::Abs, Prim::Square, Prim::Exp].into_iter().any(|q| inner(q).is_some()) && ty.dtype == DType::Float {
+                    return Some(Rewrite::Atom(x));
+                }
+                inner(Prim::Neg).map(|y| prim(Prim::Abs, &[y]))
+            }
+            Prim::Log if reassociate => match inner(Prim::Exp) {
+                Some(y) => Some(Rewrite::Atom(y)),
+                None => inner(Prim::Sigmoid).map(|y| prim(Prim::LogSigmoid, &[y])),
+            },
+            Prim::Log1p if reassociate => inner(Prim::Exp).map(|y| prim(Prim::Softplus, &[y])),
+            _ => None,
+        }
+    }
+
+    fn binary(&mut self, p: Prim, a: Atom, b: Atom, ty: &Ty) -> Option<Rewrite<S>> {
+        match p {
+            Prim::Add => self.add(a, b),
+            Prim::Sub => self.sub(a, b),
+            Prim::Mul => self.mul(a, b, ty),
+            Prim::Div => self.div(a, b, ty),
+            Prim::Pow => self.pow(a, b, ty),
+            Prim::And | Prim::Or => {
+                let neutral = p == Prim::And;
+                for (x, y) in [(a, b), (b, a)] {
+                    match self.lit(x) {
+                        Some(Lit::Bool(v)) if v == neutral => return Some(Rewrite::Atom(y)),
+                        Some(Lit::Bool(_)) => return Some(Rewrite::Atom(x)),
+                        _ => {}
+                    }
+                }
+                same_atom(a, b).then_some(Rewrite::Atom(a))
+            }
+            Prim::Guard => {
+                let inert = self.options.after_vjp || ty.dtype != DType::Float || self.lit(a) == Some(Lit::Bool(true));
+                // The value must have the result's shape by itself: the condition may be the wider operand.
+                inert.then_some(Rewrite::Atom(b))
+            }
+            _ => None,
+        }
+    }
+
+    fn add(&mut self, a: Atom, b: Atom) -> Option<Rewrite<S>> {
+        for (x, y) in [(a, b), (b, a)] {
+            if self.is_num(y, 0.0) {
+                return Some(Rewrite::Atom(x));
+            }
+            if let Some(n) = self.unary_of(y, Prim::Neg) {
+                return Some(prim(Prim::Sub, &[x, n]));
+            }
+            if self.options.reassociate
+                && let Some(c) = self.real_lit(y)
+                && let Some((z, d)) = self.constant_operand(x, Prim::Add)
+            {
+                return usable(c + d).map(|e| prim(Prim::Add, &[z, e]));
+            }
+        }
+        None
+    }
+
+    fn sub(&mut self, a: Atom, b: Atom) -> Option<Rewrite<S>> {
+        if self.is_num(b, 0.0) {
+            return Some(Rewrite::Atom(a));
+        }
+        if self.is_num(a, 0.0) {
+            return Some(prim(Prim::Neg, &[b]));
+        }
+        self.unary_of(b, Prim::Neg).map(|y| prim(Prim::Add, &[a, y]))
+    }
+
+    fn mul(&mut self, a: Atom, b: Atom, ty: &Ty) -> Option<Rewrite<S>> {
+        for (x, y) in [(a, b), (b, a)] {
+            if self.is_num(y, 1.0) {
+                return Some(Rewrite::Atom(x));
+            }
+            if self.is_num(y, -1.0) {
+                return Some(prim(Prim::Neg, &[x]));
+            }
+            let Some(c) = self.real_lit(y) else { continue };
+            if let Some(n) = self.unary_of(x, Prim::Neg) {
+                return Some(prim(Prim::Mul, &[n, Atom::float(-c)]));
+            }
+            if self.options.reassociate
+                && let Some((z, d)) = self.constant_operand(x, Prim::Mul)
+            {
+                return usable(c * d).map(|e| prim(Prim::Mul, &[z, e]));
+            }
+        }
+        if let (Some(x), Some(y)) = (self.unary_of(a, Prim::Neg), self.unary_of(b, Prim::Neg)) {
+            return Some(prim(Prim::Mul, &[x, y]));
+        }
+        (same_atom(a, b) && ty.dtype == DType::Float).then(|| prim(Prim::Square, &[a]))
+    }
+
+    fn div(&mut self, a: Atom, b: Atom, ty: &Ty) -> Option<Rewrite<S>> {
+        if ty.dtype != DType::Float {
+            return None;
+        }
+        if self.is_num(b, 1.0) {
+            return Some(Rewrite::Atom(a));
+        }
+        if self.is_num(b, -1.0) {
+            return Some(prim(Prim::Neg, &[a]));
+        }
+        if self.is_num(a, 1.0) {
+            return Some(prim(Prim::Recip, &[b]));
+        }
+        let c = self.real_lit(b)?;
+        is_power_of_two(c).then(|| prim(Prim::Mul, &[a, Atom::float(1.0 / c)]))
+    }
+
+    fn pow(&mut self, a: Atom, b: Atom, ty: &Ty) -> Option<Rewrite<S>> {
+        if ty.dtype != DType::Float || self.shape(a) != ty.shape {
+            return None;
+        }
+        let n = self.real_lit(b)?;
+        if n == 1.0 || n == 0.0 {
+            return Some(Rewrite::Atom(if n == 1.0 { a } else { Atom::float(1.0) }));
+        }
+        if !self.options.reassociate {
+            return None;
+        }
+        let direct = [(2.0, Prim::Square), (-1.0, Prim::Recip), (0.5, Prim::Sqrt)];
+        if let Some((_, p)) = direct.into_iter().find(|(m, _)| *m == n) {
+            return Some(prim(p, &[a]));
+        }
+        if ![3.0, 4.0, -2.0].contains(&n) {
+            return None;
+        }
+        let square = self.emit_prim(Prim::Square, &[a], ty.clone());
+        Some(if n == 3.0 {
+            prim(Prim::Mul, &[square, a])
+        } else if n == 4.0 {
+            prim(Prim::Square, &[square])
+        } else {
+            prim(Prim::Recip, &[square])
+        })
+    }
+
+    fn ternary(&mut self, p: Prim, c: Atom, a: Atom, b: Atom) -> Option<Rewrite<S>> {
+        if p != Prim::Select {
+            return None;
+        }
+        match self.lit(c) {
+            Some(Lit::Bool(true)) => return Some(Rewrite::Atom(a)),
+            Some(Lit::Bool(false)) => return Some(Rewrite::Atom(b)),
+            _ => {}
+        }
+        if same_atom(a, b) {
+            return Some(Rewrite::Atom(a));
+        }
+        self.unary_of(c, Prim::Not).map(|c| prim(Prim::Select, &[c, b, a]))
+    }
+
+    fn real_lit(&self, a: Atom) -> Option<f64> {
+        match self.lit(a) {
+            Some(Lit::Float(v)) => Some(v),
+            _ => None,
+        }
+    }
+
+    /// `x` and `c` where `a = p(x, c)` or `p(c, x)` with a literal real `c`.
+    fn constant_operand(&self, a: Atom, p: Prim) -> Option<(Atom, f64)> {
+        let (x, y) = self.binary_of(a, p)?;
+        self.real_lit(y).map(|c| (x, c)).or_else(|| self.real_lit(x).map(|c| (y, c)))
+    }
+}
+
+fn prim<S: Stage>(p: Prim, args: &[Atom]) -> Rewrite<S> {
+    Rewrite::Op(Op::Prim(p, args.to_vec()))
+}
+
+/// Whether dividing by `c` and multiplying by `1 / c` give the same bits for all but subnormal results.
+fn is_power_of_two(c: f64) -> bool {
+    const FRACTION: u64 = (1 << 52) - 1;
+    c.is_normal() && c.to_bits() & FRACTION == 0 && c.abs() < 1e30 && c.abs() > 1e-30
+}
+
+/// A merged constant, if merging did not overflow or underflow (to single precision).
+fn usable(c: f64) -> Option<Atom> {
+    let size = c.abs();
+    (size == 0.0 || (size > 1e-30 && size < 1e30)).then(|| Atom::float(c))
+}

@@ -1,0 +1,295 @@
+//! Batched matrix products: faer's kernel on one thread, with own loops where a call costs more than the product.
+
+use crate::float::Float;
+use crate::isa::{Isa, per_isa};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use ppl_abi::Kernel;
+use std::mem::MaybeUninit;
+
+/// A matrix in memory: element (i, j) at `ptr + i * row + j * col`.
+#[derive(Clone, Copy)]
+pub struct Strided<P> {
+    /// First element.
+    pub ptr: P,
+    /// Distance between rows.
+    pub row: usize,
+    /// Distance between columns.
+    pub col: usize,
+}
+
+/// Matrix products of one float type.
+pub trait Product: Sized {
+    /// `c = alpha a b`, or `c += alpha a b` if `accumulate`; `c` is `m x n` and `a` is `m x k`.
+    ///
+    /// # Safety
+    ///
+    /// The pointers are valid for their shapes and strides, and `c` overlaps neither `a` nor `b`.
+    #[allow(clippy::too_many_arguments, reason = "three matrices and their shape")]
+    unsafe fn product(
+        c: Strided<*mut Self>,
+        a: Strided<*const Self>,
+        b: Strided<*const Self>,
+        m: usize,
+        n: usize,
+        k: usize,
+        alpha: Self,
+        accumulate: bool,
+    );
+}
+
+macro_rules! product {
+    ($t:ty) => {
+        impl Product for $t {
+            unsafe fn product(
+                c: Strided<*mut $t>,
+                a: Strided<*const $t>,
+                b: Strided<*const $t>,
+                m: usize,
+                n: usize,
+                k: usize,
+                alpha: $t,
+                accumulate: bool,
+            ) {
+                let beta = if accumulate { Accum::Add } else { Accum::Replace };
+                // SAFETY: the caller vouches for the three matrices.
+                unsafe {
+                    let c = MatMut::from_raw_parts_mut(c.ptr, m, n, c.row as isize, c.col as isize);
+                    let a = MatRef::from_raw_parts(a.ptr, m, k, a.row as isize, a.col as isize);
+                    let b = MatRef::from_raw_parts(b.ptr, k, n, b.row as isize, b.col as isize);
+                    matmul(c, beta, a, b, alpha, Par::Seq);
+                }
+            }
+        }
+    };
+}
+product!(f32);
+product!(f64);
+
+/// Products of at most this many multiplications are done here.
+const SMALL_WORK: usize = 4096;
+/// Elements of an operand that may be packed for that.
+const PACKED: usize = 512;
+
+/// Address of a kernel of this file.
+pub(crate) fn address<T: Float>(kernel: Kernel, isa: Isa) -> Option<*const u8> {
+    match kernel {
+        Kernel::Gemm => Some(gemm::<T>(isa)),
+        _ => None,
+    }
+}
+
+per_isa! {
+    /// Address of `Kernel::Gemm`.
+    gemm = gemm_body[T: Float](
+        c: *mut T, a: *const T, b: *const T, m: usize, n: usize, k: usize, a_row: usize, a_col: usize, b_row: usize, b_col: usize,
+        batch: usize, a_batch: usize, b_batch: usize, c_batch: usize, accumulate: usize)
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "the kernel's signature")]
+unsafe fn gemm_body<T: Float>(
+    c: *mut T,
+    a: *const T,
+    b: *const T,
+    m: usize,
+    n: usize,
+    k: usize,
+    a_row: usize,
+    a_col: usize,
+    b_row: usize,
+    b_col: usize,
+    batch: usize,
+    a_batch: usize,
+    b_batch: usize,
+    c_batch: usize,
+    accumulate: usize,
+) {
+    let accumulate = accumulate != 0;
+    for i in 0..batch {
+        // SAFETY: the caller's buffers hold `batch` matrices at these distances.
+        unsafe {
+            let c = Strided { ptr: c.add(i * c_batch), row: n, col: 1 };
+            let a = Strided { ptr: a.add(i * a_batch), row: a_row, col: a_col };
+            let b = Strided { ptr: b.add(i * b_batch), row: b_row, col: b_col };
+            if n == 1 && a_col == 1 && b_row == 1 {
+                matrix_vector(c.ptr, a, b.ptr, m, k, accumulate);
+            } else if k == 0 || (b_col == 1 && (m == 1 || m * n * k <= SMALL_WORK)) {
+                by_rows(c.ptr, a, b, m, n, k, accumulate);
+            } else if m * n * k <= SMALL_WORK && n * k <= PACKED {
+                let mut rows = [const { MaybeUninit::<T>::uninit() }; PACKED];
+                let rows = rows.as_mut_ptr().cast::<T>();
+                pack(b, n, k, rows);
+                by_rows(c.ptr, a, Strided { ptr: rows.cast_const(), row: n, col: 1 }, m, n, k, accumulate);
+            } else {
+                T::product(c, a, b, m, n, k, T::lit(1.0), accumulate);
+            }
+        }
+    }
+}
+
+/// Contiguous rows of `a` times a contiguous vector.
+#[inline(always)]
+unsafe fn matrix_vector<T: Float>(c: *mut T, a: Strided<*const T>, b: *const T, m: usize, k: usize, accumulate: bool) {
+    for i in 0..m {
+        // SAFETY: row `i` of `a`, all of `b`, element `i` of `c`.
+        unsafe {
+            let y = dot(a.ptr.add(i * a.row), b, k);
+            let c = &mut *c.add(i);
+            *c = if accumulate { *c + y } else { y };
+        }
+    }
+}
+
+/// Sum of products of two contiguous vectors, in a fixed order.
+///
+/// # Safety
+///
+/// Both are valid for reads of `n` elements.
+#[inline(always)]
+pub(crate) unsafe fn dot<T: Float>(a: *const T, b: *const T, n: usize) -> T {
+    const L: usize = 32;
+    let mut lanes = [T::lit(0.0); L];
+    let full = n / L * L;
+    for at in (0..full).step_by(L) {
+        // SAFETY: `at + L` is at most `n`.
+        let (x, y) = unsafe { (a.add(at).cast::<[T; L]>().read_unaligned(), b.add(at).cast::<[T; L]>().read_unaligned()) };
+        for i in 0..L {
+            lanes[i] = x[i].fma(y[i], lanes[i]);
+        }
+    }
+    let mut tail = T::lit(0.0);
+    for i in full..n {
+        // SAFETY: `i` is below `n`.
+        tail = unsafe { (*a.add(i)).fma(*b.add(i), tail) };
+    }
+    if full == 0 {
+        return tail;
+    }
+    let mut width = L / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+        width /= 2;
+    }
+    lanes[0] + tail
+}
+
+/// Row of `c` after row, each as a sum of contiguous rows of `b`.
+#[inline(always)]
+unsafe fn by_rows<T: Float>(
+    c: *mut T,
+    a: Strided<*const T>,
+    b: Strided<*const T>,
+    m: usize,
+    n: usize,
+    k: usize,
+    accumulate: bool,
+) {
+    let mut at = 0;
+    // SAFETY: `panel` gets `N` columns from `at`, of which all exist.
+    unsafe {
+        while n - at >= 32 {
+            panel::<T, 32>(c, a, b, at, m, n, k, accumulate);
+            at += 32;
+        }
+        if n - at >= 16 {
+            panel::<T, 16>(c, a, b, at, m, n, k, accumulate);
+            at += 16;
+        }
+        if n - at >= 8 {
+            panel::<T, 8>(c, a, b, at, m, n, k, accumulate);
+            at += 8;
+        }
+        if n - at >= 4 {
+            panel::<T, 4>(c, a, b, at, m, n, k, accumulate);
+            at += 4;
+        }
+        if n - at >= 2 {
+            panel::<T, 2>(c, a, b, at, m, n, k, accumulate);
+            at += 2;
+        }
+        if at < n {
+            panel::<T, 1>(c, a, b, at, m, n, k, accumulate);
+        }
+    }
+}
+
+/// `N` columns of `c`, from column `at` on: four rows at a time, to have independent sums, then one.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "three matrices, their shape and a panel of it")]
+unsafe fn panel<T: Float, const N: usize>(
+    c: *mut T,
+    a: Strided<*const T>,
+    b: Strided<*const T>,
+    at: usize,
+    m: usize,
+    n: usize,
+    k: usize,
+    accumulate: bool,
+) {
+    let mut i = 0;
+    // SAFETY: rows below the matrices' heights, and `N` columns that exist.
+    unsafe {
+        while m - i >= 4 {
+            tile::<T, 4, N>(c.add(i * n + at), n, a.ptr.add(i * a.row), a, b.ptr.add(at), b.row, k, accumulate);
+            i += 4;
+        }
+        while i < m {
+            tile::<T, 1, N>(c.add(i * n + at), n, a.ptr.add(i * a.row), a, b.ptr.add(at), b.row, k, accumulate);
+            i += 1;
+        }
+    }
+}
+
+/// `R` rows and `N` columns of `c`; `c`, `from` and `b` point at the tile's first elements.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "three matrices and a tile")]
+unsafe fn tile<T: Float, const R: usize, const N: usize>(
+    c: *mut T,
+    c_row: usize,
+    from: *const T,
+    a: Strided<*const T>,
+    b: *const T,
+    b_row: usize,
+    k: usize,
+    accumulate: bool,
+) {
+    // SAFETY: the caller's tile exists in `c`, its rows in `a` and its columns in `b`.
+    unsafe {
+        let mut sum = [[T::lit(0.0); N]; R];
+        if accumulate {
+            for r in 0..R {
+                sum[r] = c.add(r * c_row).cast::<[T; N]>().read_unaligned();
+            }
+        }
+        for p in 0..k {
+            let y = b.add(p * b_row).cast::<[T; N]>().read_unaligned();
+            for r in 0..R {
+                let x = *from.add(r * a.row + p * a.col);
+                for j in 0..N {
+                    sum[r][j] = x.fma(y[j], sum[r][j]);
+                }
+            }
+        }
+        for r in 0..R {
+            c.add(r * c_row).cast::<[T; N]>().write_unaligned(sum[r]);
+        }
+    }
+}
+
+/// Copies a small `k x n` matrix into contiguous rows.
+///
+/// # Safety
+///
+/// `b` is valid, and `to` has room for `k * n` elements.
+#[inline(always)]
+unsafe fn pack<T: Float>(b: Strided<*const T>, n: usize, k: usize, to: *mut T) {
+    for p in 0..k {
+        for j in 0..n {
+            // SAFETY: indices below the matrix's shape.
+            unsafe { *to.add(p * n + j) = *b.ptr.add(p * b.row + j * b.col) }
+        }
+    }
+}

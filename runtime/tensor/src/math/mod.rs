@@ -1,0 +1,6 @@
+//! Special functions in double precision. Single precision rounds their results.
+
+pub(crate) mod beta;
+pub(crate) mod gamma;
+pub(crate) mod incomplete;
+pub(crate) mod normal;
