@@ -266,7 +266,13 @@ impl Emitter<'_, '_> {
                         let (best, at) = (e.fb.use_var(best_var), e.fb.use_var(at_var));
                         let larger = match tx.dtype {
                             DType::Bool => e.fb.ins().icmp(IntCC::UnsignedGreaterThan, x, best),
-                            dt => e.prim(Prim::Gt, &[x, best], dt, false)?,
+                            DType::Int => e.prim(Prim::Gt, &[x, best], DType::Int, false)?,
+                            // NaN is larger than everything: not at most the best so far, unless that is NaN too.
+                            DType::Float => {
+                                let above = e.fb.ins().fcmp(FloatCC::UnorderedOrGreaterThan, x, best);
+                                let known = e.fb.ins().fcmp(FloatCC::Ordered, best, best);
+                                e.fb.ins().band(above, known)
+                            }
                         };
                         let one = e.iconst(1);
                         let i1 = e.fb.ins().iadd(i, one);
