@@ -356,7 +356,9 @@ impl Session {
                 self.report(
                     Diagnostic::error(codes::WRONG_TYPE, format!("the parameter `{full_name}` needs a type"))
                         .label(p.name.span, "no type")
-                        .help(format!("write `param {full_name} = 0.0`, or a type: `: real[N]`, `: positive`, `: simplex[K]`, ..")),
+                        .help(format!(
+                            "write `param {full_name} = 0.0`, or a type: `: real[N]`, `: positive`, `: simplex[K]`, .."
+                        )),
                 );
                 return None;
             }
