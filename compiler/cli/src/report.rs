@@ -220,3 +220,47 @@ impl miette::Diagnostic for Shown {
             .then(|| Box::new(self.related.iter().map(|r| r as &dyn miette::Diagnostic)) as Box<dyn Iterator<Item = _>>)
     }
 }
+
+/// Where the last panic happened and what it said.
+static PANIC: std::sync::Mutex<Option<String>> = std::sync::Mutex::new(None);
+
+/// Keeps panics for [`caught`] instead of printing them.
+pub(crate) fn catch_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        if let Ok(mut kept) = PANIC.lock() {
+            *kept = Some(info.to_string());
+        }
+    }));
+}
+
+/// Runs `f`; a panic in it is a fault of ppl, as text.
+///
+/// # Errors
+/// What the panic said.
+pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).map_err(|_| {
+        let said = PANIC.lock().ok().and_then(|mut p| p.take()).unwrap_or_else(|| "no message".into());
+        format!(
+            "internal error: ppl {} made a mistake\n  {}\n  This is a fault of ppl, not of your program. Please report it with this \
+             text, the model file, and the command line.\n",
+            env!("CARGO_PKG_VERSION"),
+            said.replace('\n', "\n  ")
+        )
+    })
+}
+
+/// Runs a command and reports how it ended; the exit code.
+pub(crate) fn guarded(f: impl FnOnce() -> Result<(), Failure>) -> std::process::ExitCode {
+    catch_panics();
+    std::process::ExitCode::from(match caught(f) {
+        Ok(Ok(())) => 0,
+        Ok(Err(e)) => {
+            diagnostics(&e.map, &e.diagnostics);
+            e.code
+        }
+        Err(text) => {
+            remark(&text);
+            3
+        }
+    })
+}
