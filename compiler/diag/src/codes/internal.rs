@@ -18,4 +18,12 @@ pub(super) const CODES: &[CodeInfo] = &[
                lists all rules.\n\nIf the program came out of the compiler rather than out of a file that you wrote, this is a fault of \
                the compiler: the message then names the pass, and a report with the file is welcome.",
     },
+    CodeInfo {
+        code: Code("E0903"),
+        name: "fault of the compiler",
+        page: "A pass of the compiler, or code generation, met a program that an earlier pass should not have made. This is a fault of \
+               the compiler, not of your program.\n\nA report with the message, the model file and the command line is welcome. \
+               `ppl fit --engine interp` runs without code generation, and `ppl explain MODEL --emit=STAGE` shows how far the \
+               program came.",
+    },
 ];
