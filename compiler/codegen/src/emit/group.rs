@@ -1,0 +1,108 @@
+//! A group of elementwise statements and reductions of one shape as one loop nest.
+
+use super::nest::{Nest, Node, Sink};
+use super::{Emitter, Result};
+use crate::CodegenError;
+use crate::view::{Base, Loc, View, dense_strides};
+use cranelift::prelude::Value;
+use ppl_core::{Atom, DType, Det, Op, Stmt, Var};
+use std::collections::HashMap;
+
+impl Emitter<'_, '_> {
+    pub(super) fn group(&mut self, stmts: &[&Stmt<Det>]) -> Result<()> {
+        let func = self.st.func;
+        let Some(shape) = stmts.first().map(|s| space(func, s)) else { return Ok(()) };
+        let mut nest = Nest { shape: shape.clone(), ..Nest::default() };
+        let mut ids: HashMap<Var, usize> = HashMap::new();
+        // Uses inside the group, from the node itself.
+        let mut inside: HashMap<Var, u32> = HashMap::new();
+        let mut sinks: Vec<(Var, Option<View>)> = Vec::new();
+        for stmt in stmts {
+            let [out] = stmt.outs[..] else { return Err(CodegenError::internal("an elementwise statement has several outputs")) };
+            match &stmt.op {
+                Op::Prim(p, args) => {
+                    let decisive = self.operand_dtype(*p, args)?;
+                    let args = args.iter().map(|a| self.node(&mut nest, &mut ids, *a)).collect::<Result<Vec<_>>>()?;
+                    let dt = func.ty(out).dtype;
+                    nest.nodes.push(Node::Op(*p, args, dt, decisive));
+                    ids.insert(out, nest.nodes.len() - 1);
+                }
+                Op::Reduce { op, x, axes } => {
+                    let node = self.node(&mut nest, &mut ids, *x)?;
+                    let to = &func.ty(out).shape;
+                    let mut dense = dense_strides(to).into_iter();
+                    let strides: Vec<i64> =
+                        (0..shape.len()).map(|i| if axes.contains(&i) { 0 } else { dense.next().unwrap_or(0) }).collect();
+                    let view = if to.is_empty() { None } else { Some(self.alloc_for(out)) };
+                    let place = view.as_ref().map(|v| (v.base, v.offset));
+                    nest.sinks.push(Sink { op: *op, node, strides, to: place });
+                    sinks.push((out, view));
+                }
+                _ => return Err(CodegenError::internal("a statement that is not elementwise was put into a loop")),
+            }
+            for v in ppl_core::op_atoms(&stmt.op).into_iter().filter_map(|a| a.var()) {
+                *inside.entry(v).or_default() += 1;
+            }
+        }
+        // What later statements read is written to memory.
+        let mut stored: Vec<(Var, View)> = Vec::new();
+        for stmt in stmts.iter().filter(|s| matches!(s.op, Op::Prim(..))) {
+            for v in &stmt.outs {
+                if self.st.remaining[v.index()] > inside.get(v).copied().unwrap_or(0) {
+                    let view = self.alloc_for(*v);
+                    nest.stores.push((ids[v], view.clone()));
+                    stored.push((*v, view));
+                }
+            }
+        }
+        let totals = self.nest(nest)?;
+        for (v, view) in stored {
+            self.bind_owned(v, view);
+        }
+        for ((v, view), total) in sinks.into_iter().zip(totals) {
+            match (view, total) {
+                (Some(view), _) => self.bind_owned(v, view),
+                (None, Some(total)) => self.bind(v, Loc::Scalar(total)),
+                (None, None) => return Err(CodegenError::internal("a full reduction without a value")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The node for an operand.
+    fn node(&mut self, nest: &mut Nest, ids: &mut HashMap<Var, usize>, a: Atom) -> Result<usize> {
+        if let Some(id) = a.var().and_then(|v| ids.get(&v)) {
+            return Ok(*id);
+        }
+        let ty = self.st.func.atom_ty(a);
+        let node = match self.loc(a)? {
+            Loc::Scalar(v) | Loc::Splat(v) => Node::Scalar(v, ty.dtype),
+            Loc::View(v) => Node::Load(v, ty.dtype),
+            Loc::Saved { .. } => return Err(CodegenError::internal("a saved scalar was not restored")),
+        };
+        nest.nodes.push(node);
+        if let Some(v) = a.var() {
+            ids.insert(v, nest.nodes.len() - 1);
+        }
+        Ok(nest.nodes.len() - 1)
+    }
+
+    /// Fills a dense array with one value.
+    pub(super) fn fill(&mut self, to: &View, v: Value, dt: DType, shape: &[usize]) -> Result<()> {
+        self.copy(to, &Loc::Scalar(v), dt, shape)
+    }
+
+    /// A view's element type and shape as another base and offset.
+    pub(super) fn at(&mut self, pointer: Value, strides: Vec<i64>) -> View {
+        let base: Base = self.dynamic(pointer);
+        View { base, offset: 0, strides, owners: Vec::new() }
+    }
+}
+
+/// The index space of an elementwise statement or reduction.
+fn space(func: &ppl_core::Func<Det>, stmt: &Stmt<Det>) -> Vec<usize> {
+    match &stmt.op {
+        Op::Reduce { x, .. } => func.atom_ty(*x).shape,
+        _ => stmt.outs.first().map(|v| func.ty(*v).shape.clone()).unwrap_or_default(),
+    }
+}

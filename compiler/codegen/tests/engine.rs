@@ -1,0 +1,147 @@
+//! Limits and the runner: long programs, state, stopping, errors.
+
+mod common;
+
+use common::{SEED, agree, options, tensor};
+use ppl_abi::Precision;
+use ppl_codegen::{CodegenError, Options, Regalloc, Runner, Steps, compile};
+use ppl_core::{Atom, Builder, Det, Func, Prim, Ty};
+use std::sync::Arc;
+
+/// Thousands of statements: scalars, arrays, reductions, and pointers made by indexing.
+fn long(n: usize) -> Func<Det> {
+    let mut b = Builder::<Det>::new("long");
+    let (x, m) = (b.param("x", Ty::float([12])), b.param("m", Ty::float([4, 12])));
+    let one = b.un(Prim::ToInt, Atom::float(1.0));
+    let row = b.gather(m.into(), one, 0);
+    let mut y = Atom::Var(x);
+    let mut s = Atom::float(0.1);
+    for i in 0..n {
+        let t = b.mul(y, Atom::float(0.5));
+        y = b.add(t, s);
+        let u = b.un(Prim::Sin, y);
+        let u = b.add(u, row);
+        s = b.sum_all(u);
+        s = b.un(Prim::Tanh, s);
+        s = b.mul(s, Atom::float(1.0 + i as f64 / n as f64));
+    }
+    let last = b.add(y, row);
+    b.finish(vec![s, last])
+}
+
+fn ramp(n: usize) -> Vec<f64> {
+    (0..n).map(|i| i as f64 / n as f64 - 0.4).collect()
+}
+
+#[test]
+fn long_programs_are_split() {
+    let f = long(300);
+    let code = compile(&f, &options(Precision::F64)).expect("compiles");
+    assert!(code.functions() > 1, "{} instructions in one function", code.instructions());
+    agree(&f, &|p| vec![tensor(&Ty::float([12]), &ramp(12), p), tensor(&Ty::float([4, 12]), &ramp(48), p)], [1e-9, 1e-3]);
+}
+
+#[test]
+fn both_register_allocators_give_the_same_bits() {
+    let f = long(20);
+    let run = |regalloc| {
+        let mut r = Runner::new(Arc::new(compile(&f, &Options { regalloc, ..options(Precision::F32) }).expect("compiles")));
+        r.set_floats(0, &ramp(12)).expect("input");
+        r.set_floats(1, &ramp(48)).expect("input");
+        r.run(0, 0);
+        (r.output_values(0), r.output_values(1))
+    };
+    assert_eq!(run(Regalloc::SinglePass), run(Regalloc::Backtracking));
+}
+
+/// `x - 0.1 (x - 3)` with its loss.
+fn descent() -> Func<Det> {
+    let mut b = Builder::<Det>::new("descent");
+    let x = b.param("x", Ty::float([5]));
+    let d = b.sub(x.into(), Atom::float(3.0));
+    let q = b.un(Prim::Square, d);
+    let loss = b.sum_all(q);
+    let step = b.mul(Atom::float(0.1), d);
+    let next = b.sub(x.into(), step);
+    b.finish(vec![loss, next])
+}
+
+#[test]
+fn state_goes_round() {
+    let mut r = Runner::new(Arc::new(compile(&descent(), &options(Precision::F64)).expect("compiles")));
+    r.set_state(&[(0, 1)]).expect("state");
+    r.set_floats(0, &[0.0; 5]).expect("input");
+    let mut losses = [0.0; 50];
+    let steps = r.run_steps(SEED, 0, 0, &mut losses).expect("runs");
+    assert_eq!(steps, Steps { done: 50, not_finite: None });
+    for (k, l) in losses.iter().enumerate() {
+        let expected = 45.0 * 0.81f64.powi(k as i32);
+        assert!((l - expected).abs() < 1e-10, "step {k}: {l} instead of {expected}");
+    }
+    let x = 3.0 - 3.0 * 0.9f64.powi(50);
+    assert!(r.input_values(0).iter().all(|v| (v - x).abs() < 1e-12));
+    assert_eq!(r.input_values(0), r.output_values(1));
+}
+
+#[test]
+fn a_loop_stops_where_its_value_is_not_finite() {
+    let mut b = Builder::<Det>::new("grows");
+    let x = b.param("x", Ty::FLOAT);
+    let y = b.mul(x.into(), Atom::float(1e30));
+    let loss = b.un(Prim::Square, x.into());
+    let f = b.finish(vec![loss, y]);
+    let mut r = Runner::new(Arc::new(compile(&f, &options(Precision::F32)).expect("compiles")));
+    r.set_state(&[(0, 1)]).expect("state");
+    r.set_floats(0, &[1.0]).expect("input");
+    let mut losses = [7.0; 10];
+    assert_eq!(r.run_steps(0, 100, 0, &mut losses).expect("runs"), Steps { done: 2, not_finite: Some(101) });
+    assert_eq!(losses[2], 7.0);
+}
+
+#[test]
+fn misuse_is_an_error() {
+    let mut r = Runner::new(Arc::new(compile(&descent(), &options(Precision::F64)).expect("compiles")));
+    assert!(matches!(r.set_floats(0, &[0.0; 4]), Err(CodegenError::Buffer { .. })));
+    assert!(r.set_ints(0, &[0; 5]).is_err());
+    assert!(r.set_floats(1, &[0.0]).is_err());
+    assert!(r.set_state(&[(0, 0)]).is_err());
+    assert!(r.set_state(&[(0, 1), (0, 1)]).is_err());
+    assert!(r.run_steps(0, 0, 1, &mut [0.0]).is_err());
+}
+
+#[test]
+fn what_earlier_passes_must_remove_is_named() {
+    let mut b = Builder::<Det>::new("plate");
+    let i = b.index_var("i");
+    b.begin();
+    let body = b.end(vec![Atom::float(1.0)]);
+    let m = b.map(3, i, body);
+    let f = b.finish(vec![m[0].into()]);
+    let e = compile(&f, &options(Precision::F64)).expect_err("maps are not compiled");
+    assert!(e.to_string().contains("map"), "{e}");
+}
+
+#[test]
+fn fusion_keeps_intermediates_out_of_memory() {
+    let mut b = Builder::<Det>::new("chain");
+    let x = b.param("x", Ty::float([1000]));
+    let mut y = Atom::Var(x);
+    for i in 0..20 {
+        let t = b.mul(y, Atom::float(0.9));
+        y = b.add(t, Atom::float(f64::from(i)));
+    }
+    let s = b.sum_all(y);
+    let f = b.finish(vec![s]);
+    let fused = compile(&f, &options(Precision::F64)).expect("compiles");
+    let plain = compile(&f, &Options { fuse: false, ..options(Precision::F64) }).expect("compiles");
+    assert!(fused.workspace() < 4096, "{}", fused.workspace());
+    assert!(plain.workspace() >= 16_000, "{}", plain.workspace());
+}
+
+#[test]
+fn text_is_kept_on_request() {
+    let code = compile(&descent(), &Options { keep_text: true, ..options(Precision::F32) }).expect("compiles");
+    assert!(code.clif().is_some_and(|t| t.contains("f32x4")));
+    assert!(code.disassembly().is_some_and(|t| t.contains("ret")));
+    assert!(compile(&descent(), &options(Precision::F32)).expect("compiles").clif().is_none());
+}
