@@ -18,4 +18,11 @@ pub(super) const CODES: &[CodeInfo] = &[
                lists all rules.\n\nIf the program came out of the compiler rather than out of a file that you wrote, this is a fault of \
                the compiler: the message then names the pass, and a report with the file is welcome.",
     },
+    CodeInfo {
+        code: Code("E0903"),
+        name: "the compiler made a mistake",
+        page: "A pass of the compiler produced a program that breaks a rule of the IR, or met one that it can't handle. This is never the \
+               fault of a model. The message names the function and what went wrong; a report with the model file is welcome.\n\n\
+               Often the rest of the compiler is right: `--skip-pass NAME` leaves out an optimisation, which may help in the meantime.",
+    },
 ];
