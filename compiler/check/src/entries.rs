@@ -3,7 +3,7 @@
 use crate::codes;
 use crate::func::FnElab;
 use crate::session::{Decl, Global, Session, TopName};
-use crate::value::{Arr, Dim, GenVal, TargetVal, TraceVal, Value};
+use crate::value::{Arr, Dim, GenVal, TargetVal, TraceEntry, TraceVal, Value};
 use crate::{Checked, DataShapes, FitOverrides, Program};
 use ppl_core::{Atom, DType, Det, DetId, Est, EstId, ReduceOp, Ty};
 use ppl_diag::{Diagnostic, Span};
@@ -17,6 +17,15 @@ pub struct Entry {
     pub func: EstId,
     /// What it takes.
     pub inputs: Vec<Global>,
+}
+
+/// The score of a program's trace, to be analysed only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probe {
+    /// The function; it takes the trace, then what the program uses.
+    pub func: EstId,
+    /// Which of its parameters are parameters of the model.
+    pub learned: Vec<bool>,
 }
 
 /// A named quantity of each draw.
@@ -115,7 +124,47 @@ pub fn elaborate(library: &[File], file: &File, shapes: Option<DataShapes>, over
     check_unused(&mut s, file);
     let fit = s.fits.get(overrides.index).cloned();
     let fit = fit.and_then(|(fit, span)| plan(&mut s, &fit, span, overrides));
-    done(s, fit, Vec::new())
+    let probes = if s.diagnostics.is_empty() { probes(&mut s, file) } else { Vec::new() };
+    let mut checked = done(s, fit, Vec::new());
+    checked.program.probes = probes;
+    checked
+}
+
+/// The score of a trace of each program without arguments, so that programs that no `fit` uses are analysed too.
+fn probes(s: &mut Session, file: &File) -> Vec<Probe> {
+    let mut out = Vec::new();
+    for item in &file.items {
+        let ItemKind::Gen(c) = &item.kind else { continue };
+        let Some(TopName::Decl(id)) = s.top(c.name.as_str()) else { continue };
+        if !c.params.is_empty() {
+            continue;
+        }
+        let mut me = FnElab::<Est>::new(s, c.name.as_str(), 0, true);
+        let Value::Program(g) = me.call_decl(id, Vec::new(), c.name.span) else { continue };
+        let entries: Vec<TraceEntry> =
+            me.s.module
+                .choices(g.id)
+                .into_iter()
+                .map(|c| {
+                    let v = me.b.param(c.addr.clone(), c.ty.clone());
+                    TraceEntry {
+                        value: Arr::from_ty(Atom::Var(v), &c.ty),
+                        addr: c.addr,
+                        support: c.support,
+                        conditional: c.conditional,
+                        span: c.span,
+                    }
+                })
+                .collect();
+        let given = entries.len();
+        let trace = TraceVal { program: g.name.clone(), entries, span: c.name.span };
+        let target = TargetVal { span: g.span, program: *g, given: Vec::new() };
+        let Some((_, lp)) = me.score_target(&target, &trace, c.name.span) else { continue };
+        let f = me.finish(vec![lp.atom], item.span);
+        let learned = std::iter::repeat_n(false, given).chain(f.captures.iter().map(|g| matches!(g, Global::Param(_)))).collect();
+        out.push(Probe { func: s.module.add_est(f.func), learned });
+    }
+    out
 }
 
 /// As [`elaborate`], for `draws` simulations of the program `name`.
@@ -263,8 +312,16 @@ fn done(s: Session, fit: Option<FitPlan>, simulations: Vec<Simulation>) -> Check
     let mut diagnostics = s.diagnostics;
     // In the order of the text; those of the library (which no user caused) last.
     diagnostics.sort_by_key(|d| d.span().map_or((u32::MAX, 0), |s| (u32::MAX - 1 - s.file.0, s.start)));
-    let program =
-        Program { module: s.module, data: s.data, params: s.params, lets: s.lets, fit, simulations, continuous: s.continuous };
+    let program = Program {
+        module: s.module,
+        data: s.data,
+        params: s.params,
+        lets: s.lets,
+        fit,
+        simulations,
+        continuous: s.continuous,
+        probes: Vec::new(),
+    };
     Checked { program, diagnostics }
 }
 

@@ -199,9 +199,9 @@ impl<S: ElabStage> FnElab<'_, S> {
     fn field(&mut self, base: &Expr, field: &Ident) -> Value {
         if let ExprKind::Name(m) = &base.kind
             && self.lookup_quiet(m.as_str()).is_none()
-            && m == "std"
+            && (m == "std" || m == "nn")
         {
-            return self.not_yet("a qualified name", field.span, "use the plain name");
+            return self.not_yet("a function of `std.nn`", field.span, "write the layer out: `tanh(matmul(w, x) + b)`");
         }
         match self.expr(base) {
             Value::Error => Value::Error,

@@ -28,7 +28,7 @@ mod value;
 
 pub use builtins::NAMES as BUILTIN_NAMES;
 pub use entries::{
-    Entry, Evaluated, FitPlan, GuideDraws, Output, Setting, SettingValue, Simulation, elaborate, elaborate_density,
+    Entry, Evaluated, FitPlan, GuideDraws, Output, Probe, Setting, SettingValue, Simulation, elaborate, elaborate_density,
     elaborate_expression, elaborate_simulation,
 };
 pub use guide::{guide_source, unconstrained_init};
@@ -155,6 +155,8 @@ pub struct Program {
     pub fit: Option<FitPlan>,
     /// Generative programs without arguments, ready to be simulated: name and entry.
     pub simulations: Vec<Simulation>,
+    /// Scores of the programs without arguments, for analyses.
+    pub probes: Vec<Probe>,
     /// Spans of `assume_continuous { }`.
     pub continuous: Vec<Span>,
 }

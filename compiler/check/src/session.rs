@@ -340,11 +340,25 @@ impl Session {
                     }
                 }
             }
+            (None, None) if p.init.is_some() => {
+                // The initial value tells the type.
+                let init = p.init.as_ref()?;
+                let mut me = FnElab::<Det>::new(self, "param", 0, false);
+                let v = me.expr(init);
+                let a = me.as_array(v, init.span)?;
+                if a.dtype == DType::Bool {
+                    me.to_real(a, init.span)?;
+                    return None;
+                }
+                (DType::Float, Support::Real, a.dims)
+            }
             (None, None) => {
                 self.report(
                     Diagnostic::error(codes::WRONG_TYPE, format!("the parameter `{full_name}` needs a type"))
                         .label(p.name.span, "no type")
-                        .help(format!("write `param {full_name}: real = 0.0`, or `real[N]`, `positive`, `simplex[K]`, ..")),
+                        .help(format!(
+                            "write `param {full_name} = 0.0`, or a type: `: real[N]`, `: positive`, `: simplex[K]`, .."
+                        )),
                 );
                 return None;
             }

@@ -2,10 +2,11 @@
 
 use ppl_check::{Entry, FitPlan, Global, GuideDraws, Program};
 use ppl_core::{Det, Est, Func};
-use ppl_diag::{Code, Diagnostic};
+use ppl_diag::{Code, Diagnostic, Span};
 use ppl_opt::{PassManager, PassTiming, When};
 use ppl_transform::step::{Direction, Layout, Learned, Optimizer, StepSpec};
 use ppl_transform::{Chosen, batch, inline, smooth, strategies, strategies_value_only, vjp};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// Names that `--emit` takes, in the order of the pipeline.
@@ -112,6 +113,51 @@ fn flat(program: &Program, entry: &Entry, cx: &mut Cx) -> Result<Func<Est>, Vec<
     Ok(f)
 }
 
+/// Places where the author assumes continuity.
+fn exempt(program: &Program) -> HashSet<Span> {
+    program.continuous.iter().copied().collect()
+}
+
+/// Analyses what a `fit` would run, and programs that no `fit` uses, without lowering them further: biased uses of smooth values, strategies
+/// that do not fit. Returns the strategy of each choice of the fit.
+///
+/// # Errors
+/// Everything that would bias or stop the fit.
+pub fn analyse(program: &Program, cx: &mut Cx) -> Result<Vec<Chosen>, Vec<Diagnostic>> {
+    let mut errors: Vec<Diagnostic> = Vec::new();
+    let mut chosen = Vec::new();
+    if let Some(plan) = &program.fit {
+        let learned: Vec<bool> = plan.objective.inputs.iter().map(|g| matches!(g, Global::Param(_))).collect();
+        let out = flat(program, &plan.objective, cx)
+            .and_then(|f| cx.time("smooth", || smooth(&program.module, &f, &learned, &exempt(program))))
+            .and_then(|(f, c)| cx.time("strategies", || strategies(&program.module, &f, 0)).map(|_| c));
+        match out {
+            Ok(c) => chosen = c,
+            Err(e) => errors.extend(e),
+        }
+        if let Some(d) = &plan.draws
+            && let Err(e) = flat(program, &d.entry, cx)
+        {
+            errors.extend(e);
+        }
+    }
+    for p in &program.probes {
+        let out = cx
+            .time("inline", || inline(&program.module, program.module.est(p.func)))
+            .and_then(|f| cx.time("smooth", || smooth(&program.module, &f, &p.learned, &exempt(program))));
+        if let Err(e) = out {
+            errors.extend(e);
+        }
+    }
+    let mut distinct: Vec<Diagnostic> = Vec::new();
+    for e in errors {
+        if !distinct.iter().any(|d| d.code == e.code && d.span() == e.span()) {
+            distinct.push(e);
+        }
+    }
+    if distinct.is_empty() { Ok(chosen) } else { Err(distinct) }
+}
+
 /// Positions of the inputs that are parameters of the model.
 fn smooth_positions(inputs: &[Global]) -> Vec<usize> {
     inputs.iter().enumerate().filter(|(_, g)| matches!(g, Global::Param(_))).map(|(i, _)| i).collect()
@@ -186,7 +232,8 @@ pub fn lower_fit(
     let inputs = plan.objective.inputs.clone();
     let flat = flat(program, &plan.objective, cx)?;
     let smooth_at = smooth_positions(&inputs);
-    let (flat, chosen) = cx.time("smooth", || smooth(&program.module, &flat, &smooth_at, &program.continuous))?;
+    let learned: Vec<bool> = inputs.iter().map(|g| matches!(g, Global::Param(_))).collect();
+    let (flat, chosen) = cx.time("smooth", || smooth(&program.module, &flat, &learned, &exempt(program)))?;
     cx.show("smooth", || flat.to_string());
     let reference = cx.time("strategies", || strategies(&program.module, &flat, 0))?;
     cx.show("strategies", || reference.to_string());

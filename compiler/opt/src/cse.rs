@@ -11,24 +11,28 @@
 //! order. Two draws are one if site, loop indices, parameters and shape are equal (deterministic stage only; in the others equal
 //! samples are different choices). Calls and operations with blocks stay.
 
-use crate::util::is_det;
+use crate::util::{WordHasher, each_atom, is_det};
 use ppl_core::{Atom, Block, Func, Lit, Op, Prim, RandomOp, Stage, Var, map_atoms, op_blocks_mut};
 use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 /// Removes repeated computations.
 pub fn cse<S: Stage>(f: &mut Func<S>) {
     let mut body = std::mem::take(&mut f.body);
-    let mut cx = Cx { subst: vec![None; f.vars.len()], known: HashMap::new(), added: Vec::new() };
+    let mut cx = Cx {
+        subst: vec![None; f.vars.len()],
+        known: HashMap::with_capacity_and_hasher(body.stmts.len(), Default::default()),
+        added: Vec::new(),
+    };
     cx.block(&mut body);
     f.body = body;
 }
 
 struct Cx<S: Stage> {
     subst: Vec<Option<Var>>,
-    /// Visible definitions by hash.
-    known: HashMap<u64, Vec<(Op<S>, Var)>>,
+    /// Visible definitions by hash; of two that collide the first is kept.
+    known: HashMap<u64, (Op<S>, Var), BuildHasherDefault<WordHasher>>,
     /// Hashes of definitions in order, for leaving blocks.
     added: Vec<u64>,
 }
@@ -37,6 +41,7 @@ impl<S: Stage> Cx<S> {
     fn block(&mut self, block: &mut Block<S>) {
         let mark = self.added.len();
         let stmts = std::mem::take(&mut block.stmts);
+        block.stmts.reserve(stmts.len());
         for mut stmt in stmts {
             map_atoms(&mut stmt.op, &mut |a| self.resolve(a));
             for b in op_blocks_mut(&mut stmt.op) {
@@ -45,24 +50,28 @@ impl<S: Stage> Cx<S> {
             if is_candidate(&stmt.op) {
                 order_operands(&mut stmt.op);
                 let hash = hash(&stmt.op);
-                let entries = self.known.entry(hash).or_default();
-                if let Some((_, v)) = entries.iter().find(|(op, _)| same(op, &stmt.op)) {
-                    self.subst[stmt.outs[0].index()] = Some(*v);
-                    continue;
+                match self.known.entry(hash) {
+                    Entry::Occupied(e) => {
+                        let (op, v) = e.get();
+                        if same(op, &stmt.op) {
+                            self.subst[stmt.outs[0].index()] = Some(*v);
+                            continue;
+                        }
+                    }
+                    Entry::Vacant(e) => {
+                        e.insert((stmt.op.clone(), stmt.outs[0]));
+                        self.added.push(hash);
+                    }
                 }
-                entries.push((stmt.op.clone(), stmt.outs[0]));
-                self.added.push(hash);
             }
             block.stmts.push(stmt);
         }
         for a in &mut block.results {
             *a = self.resolve(*a);
         }
-        // A definition ends with its block; those of one hash leave in the reverse order of their coming.
-        for hash in self.added.drain(mark..).rev() {
-            if let Some(entries) = self.known.get_mut(&hash) {
-                entries.pop();
-            }
+        // A definition ends with its block.
+        for hash in self.added.drain(mark..) {
+            self.known.remove(&hash);
         }
     }
 
@@ -92,27 +101,21 @@ fn order_operands<S: Stage>(op: &mut Op<S>) {
     }
 }
 
-/// Equal to the bit: 0 and -0 are different, a NaN literal equals itself.
+/// Equal to the bit: 0 and -0 are different.
 fn same<S: Stage>(a: &Op<S>, b: &Op<S>) -> bool {
-    if a == b {
-        let (x, y) = (float_bits(a), float_bits(b));
-        return x == y;
+    let mut zeros = (0u64, 0u64);
+    let signs = |op: &Op<S>, out: &mut u64| {
+        each_atom(op, &mut |a| *out = (*out << 1) | u64::from(matches!(a, Atom::Lit(Lit::Float(x)) if x.is_sign_negative())));
+    };
+    a == b && {
+        signs(a, &mut zeros.0);
+        signs(b, &mut zeros.1);
+        zeros.0 == zeros.1
     }
-    false
-}
-
-fn float_bits<S: Stage>(op: &Op<S>) -> Vec<u64> {
-    let mut out = Vec::new();
-    each_atom(op, &mut |a| {
-        if let Atom::Lit(Lit::Float(x)) = a {
-            out.push(x.to_bits());
-        }
-    });
-    out
 }
 
 fn hash<S: Stage>(op: &Op<S>) -> u64 {
-    let mut h = DefaultHasher::new();
+    let mut h = WordHasher::default();
     std::mem::discriminant(op).hash(&mut h);
     each_atom(op, &mut |a| match a {
         Atom::Var(v) => v.hash(&mut h),
@@ -139,28 +142,4 @@ fn hash<S: Stage>(op: &Op<S>) -> u64 {
         Op::If { .. } | Op::Map { .. } | Op::Scan(_) | Op::Call { .. } | Op::Stop(_) | Op::Random(_) => {}
     }
     h.finish()
-}
-
-/// Visits every operand without copying the operation, for the operations that [`is_candidate`] accepts.
-fn each_atom<S: Stage>(op: &Op<S>, f: &mut dyn FnMut(Atom)) {
-    match op {
-        Op::Prim(_, args) | Op::Linalg(_, args) | Op::Call { args, .. } => args.iter().for_each(|a| f(*a)),
-        Op::Concat { xs, .. } => xs.iter().for_each(|a| f(*a)),
-        Op::Broadcast { x, .. }
-        | Op::Reduce { x, .. }
-        | Op::ArgMax { x, .. }
-        | Op::CumSum { x, .. }
-        | Op::Transpose { x, .. }
-        | Op::Reshape { x, .. }
-        | Op::Slice { x, .. }
-        | Op::Pad { x, .. }
-        | Op::Reverse { x, .. }
-        | Op::Stop(x) => f(*x),
-        Op::Dot { a, b, .. } | Op::Gather { x: a, idx: b, .. } | Op::ScatterAdd { idx: a, updates: b, .. } => {
-            f(*a);
-            f(*b);
-        }
-        Op::Random(r) => r.atoms().into_iter().for_each(f),
-        Op::Iota { .. } | Op::Map { .. } | Op::If { .. } | Op::Scan(_) => {}
-    }
 }

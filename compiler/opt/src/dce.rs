@@ -12,8 +12,8 @@
 //!
 //! Liveness spreads from the results over a table of definitions, so nested loops cost no more than flat code.
 
-use crate::util::is_pure;
-use ppl_core::{Atom, Block, Func, Op, Stage, Stmt, Var, op_atoms};
+use crate::util::{each_atom, is_pure};
+use ppl_core::{Atom, Block, Func, Op, Stage, Stmt, Var};
 
 /// Removes what does not reach the results.
 pub fn dce<S: Stage>(f: &mut Func<S>) {
@@ -82,7 +82,7 @@ impl<'a, S: Stage> Cx<'a, '_, S> {
                 }
                 Op::Map { body, .. } => self.effects(body),
                 Op::Scan(s) => self.effects(&s.body),
-                op => self.atoms(&op_atoms(op)),
+                op => each_atom(op, &mut |a| self.atom(a)),
             }
         }
     }
@@ -116,7 +116,7 @@ impl<'a, S: Stage> Cx<'a, '_, S> {
                             self.atoms(&[Atom::Var(*c), *init]);
                         }
                     }
-                    op => self.atoms(&op_atoms(op)),
+                    op => each_atom(op, &mut |a| self.atom(a)),
                 },
                 Some(Def::Carry(stmt, i)) => {
                     if let Op::Scan(s) = &stmt.op {

@@ -10,8 +10,8 @@
 //! Loops that never run keep their bodies. Draws move in the deterministic stage only: there one whose loop indices do not name
 //! the loop is the same in every iteration. Calls stay, since their draws are counted by position.
 
-use crate::util::{all_ops, is_det, is_pure};
-use ppl_core::{Block, Func, Op, Stage, Stmt, Var, op_atoms, op_blocks};
+use crate::util::{all_ops, each_atom, is_det, is_pure};
+use ppl_core::{Block, Func, Op, Stage, Stmt, Var, op_blocks};
 
 /// Moves invariant statements out of loops.
 pub fn licm<S: Stage>(f: &mut Func<S>) {
@@ -80,13 +80,14 @@ fn movable<S: Stage>(op: &Op<S>) -> bool {
 /// Whether everything that the statement reads from outside is defined at `depth` or above.
 fn reads_at_most<S: Stage>(stmt: &Stmt<S>, depth: u32, level: &[u32]) -> bool {
     let fits = |v: Var| level[v.index()] <= depth;
-    op_atoms(&stmt.op).into_iter().all(|a| a.var().is_none_or(fits))
-        && op_blocks(&stmt.op).into_iter().all(|b| {
-            ppl_core::free_vars(b).into_iter().all(|v| {
-                // Loop variables of the statement itself are bound by it.
-                stmt.op.bound_vars().contains(&v) || fits(v)
-            })
+    let mut fit = true;
+    each_atom(&stmt.op, &mut |a| fit &= a.var().is_none_or(fits));
+    fit && op_blocks(&stmt.op).into_iter().all(|b| {
+        ppl_core::free_vars(b).into_iter().all(|v| {
+            // Loop variables of the statement itself are bound by it.
+            stmt.op.bound_vars().contains(&v) || fits(v)
         })
+    })
 }
 
 /// The statement now stands at `depth`; loops inside it moved out by as much, which no later question depends on.

@@ -1,6 +1,6 @@
 //! Single rules, by the programs that they leave.
 
-use ppl_core::{Atom, Builder, DType, Det, DetId, DetRandom, Func, Module, Op, Prim, ReduceOp, RngKind, Scan, Ty, print_func};
+use ppl_core::{Atom, Builder, DType, Det, DetId, DetRandom, Func, Op, Prim, ReduceOp, RngKind, Scan, Ty, print_func};
 use ppl_interp::Interp;
 use ppl_opt::{PassManager, SimplifyOptions, When, cse, dce, inline_calls, licm, simplify_det};
 
@@ -19,10 +19,10 @@ fn ops(f: &Func<Det>) -> Vec<&Op<Det>> {
 }
 
 #[track_caller]
-fn only<'f>(f: &'f Func<Det>) -> &'f Op<Det> {
+fn only(f: &Func<Det>) -> &Op<Det> {
     match ops(f)[..] {
         [op] => op,
-        _ => panic!("one statement expected:\n{}", print_func(&Module::default(), f)),
+        _ => panic!("one statement expected:\n{}", print_func(f, None)),
     }
 }
 
@@ -248,7 +248,7 @@ fn inlining_keeps_draws_and_tells_calls_apart() {
     let called = read(&main);
     let mut inlined = main.clone();
     inline_calls(&mut inlined, &dets);
-    assert!(!print_func(&Module::default(), &inlined).contains("call"));
+    assert!(!print_func(&inlined, None).contains("call"));
     assert_eq!(read(&inlined), called);
     let mut optimised = main;
     PassManager::default().run(&mut optimised, &dets, When::AfterVjp).expect("pipeline");
