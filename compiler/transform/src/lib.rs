@@ -12,9 +12,11 @@ mod expand;
 mod inline;
 mod scope;
 mod sim;
+mod smooth;
 pub mod step;
 mod strategies;
 pub mod vjp;
 
 pub use inline::{density, inline, sim, user_label};
+pub use smooth::{Chosen, SmoothConflict, SmoothSource, smooth};
 pub use strategies::{strategies, strategies_value_only};

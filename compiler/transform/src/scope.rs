@@ -179,12 +179,12 @@ impl<'f> Flow<'f> {
                         self.at.insert(*v, path.clone());
                         let d =
                             self.of(*a).into_iter().map(|(c, al)| (c, al.into_iter().map(|x| self.sliced(x, s.index)).collect()));
-                        let d = d.collect();
+                        let d = join(d.collect(), control);
                         self.set(*v, d);
                     }
                     for (v, a) in &s.carry {
                         self.at.insert(*v, path.clone());
-                        let d = self.of(*a);
+                        let d = join(self.of(*a), control);
                         self.set(*v, d);
                     }
                     loop {
@@ -223,14 +223,16 @@ impl<'f> Flow<'f> {
                     }
                     if let Op::Random(MidRandom::Mark { .. } | MidRandom::Split { .. }) = op {
                         let out = stmt.outs[0];
-                        d.insert(out, loops.iter().map(|l| Align::Loop(l.index, Order::Same)).collect());
+                        // Joined, not replaced: a scan's step may depend on the same choice in earlier ones.
+                        d = join(d, &Deps::from([(out, loops.iter().map(|l| Align::Loop(l.index, Order::Same)).collect())]));
                         self.choices.push((out, path.clone(), i));
                     }
                     vec![d; stmt.outs.len()]
                 }
             };
             for (v, d) in stmt.outs.iter().zip(outs) {
-                self.set(*v, d);
+                // What a branch computes exists where its condition holds only.
+                self.set(*v, join(d, control));
             }
         }
     }
@@ -294,7 +296,7 @@ impl<'f> Flow<'f> {
         let Some(v) = idx.var() else { return Align::All };
         let is_index = self.at.get(&v).and_then(|p| self.loops(p).pop()).filter(|l| l.index == v && l.len == len);
         match is_index {
-            Some(l) if !self.unmatched.contains(&v) && !(self.strict && l.scan) => Align::Loop(v, order),
+            Some(l) if !(self.unmatched.contains(&v) || self.strict && l.scan) => Align::Loop(v, order),
             _ => Align::All,
         }
     }

@@ -16,7 +16,7 @@
 //! sites: calls of one `k` share their random numbers. Value-only runs have no terms of their own, so nested
 //! choices cost one run each. Where a run is multiplied by a density that is 0 it is not made.
 //!
-//! Not handled: several calls inside a scan of more than 16 steps (E0502); lanes that a cost couples, where several
+//! Not handled: several calls inside a scan of more than 16 steps (E0502); runs with random numbers of their own (E0503); lanes that a cost couples, where several
 //! calls are differentiated (E0407).
 
 mod class;
@@ -38,7 +38,7 @@ use ppl_diag::{Code, Diagnostic};
 
 /// The surrogate of `func`, whose result number `estimate` is a real scalar: its value is the estimate, its gradient an unbiased gradient estimate.
 ///
-/// Other results pass through with their values. Errors: a strategy's program or its use is not supported (E0404 to E0408, E0502).
+/// Other results pass through with their values. Errors: a strategy's program or its use is not supported (E0404 to E0408, E0502, E0503).
 pub fn strategies(module: &Module, func: &Func<Est>, estimate: usize) -> Result<Func<Det>, Vec<Diagnostic>> {
     unresolved(func)?;
     let known = strategies_of(module, func)?;

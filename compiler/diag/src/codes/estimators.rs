@@ -5,38 +5,48 @@ use super::{Code, CodeInfo};
 pub(super) const CODES: &[CodeInfo] = &[
     CodeInfo {
         code: Code("E0401"),
-        name: "a program with a factor is simulated",
-        page: r#"`factor e` adds `e` to a program's log density, so the density of its draws is known only up to a constant. Such a program can be a model, which is scored. It can't be simulated: it is no guide, and no argument of `sim`."#,
+        name: "a program with factor is simulated",
+        page: "`factor e` multiplies the density of a program by a number, so its draws no longer have a density that is known: the total is known only up to a constant. Such a program can be scored (as a model), not simulated (as a guide).\n\nUse `normalize p() by sir(guide(), 20)` to draw from it approximately, or move the factor to the model.",
+    },
+    CodeInfo {
+        code: Code("E0402"),
+        name: "a jump in a smooth value",
+        page: "A learned parameter reaches a comparison, a rounding or an index by computation. The derivative of such a step is zero wherever it exists, and the jumps, which move the expectation too, would be missed: the gradient would be biased without a sign of it.\n\nGive the choice that the message names a strategy that does not differentiate through its value (`by reinforce`, `by measure_valued`, `by enumerate`), or write `assume_continuous { .. }` around the use where you know that the result has no jumps. Kinks (`abs`, `max`, `relu`, `clip`) are fine.",
     },
     CodeInfo {
         code: Code("E0403"),
         name: "no strategy for a choice",
-        page: r#"No strategy of the library fits the distribution of a choice and the way its value is used. Write one: `x ~ d by reinforce`."#,
+        page: "The parameters of a choice are learned, but no gradient strategy was written and the compiler has none to pick for its distribution.\n\nWrite one: `x ~ d(..) by reinforce`.",
     },
     CodeInfo {
         code: Code("E0404"),
-        name: "a strategy that is no unbiased estimate",
-        page: r#"A strategy must return an estimate whose mean is right because that of `k(x)` is. So it may add and subtract calls of its continuation `k`, sum them over a loop, and multiply them by values that do not come from `k`; it may not take a logarithm of `k(x)`, branch on it, or leave it out altogether."#,
+        name: "the result of k is not used linearly",
+        page: "A strategy's continuation `k(x)` returns an unbiased estimate of the rest of the objective. Sums, differences and products with values that do not come from `k` keep it unbiased; `exp(k(x))` or `k(x) > 0` do not.\n\nWrite the strategy as a linear combination of calls of `k`.",
     },
     CodeInfo {
         code: Code("E0405"),
-        name: "a product of two calls of a continuation",
-        page: r#"Calls of one continuation share their random numbers, which makes differences precise. The mean of a product of dependent estimates is not the product of their means. `fresh(k)(x)` draws its own random numbers; a product of a call of `k` and a call of `fresh(k)` is unbiased."#,
+        name: "a product of two calls of k",
+        page: "Calls of one `k` share their random numbers, so that differences of them have low variance. The expectation of their product is not the product of the expectations.\n\nWrite the strategy as sums and differences of calls of `k`.",
     },
     CodeInfo {
         code: Code("E0406"),
         name: "a distribution lacks a program",
-        page: r#"A distribution can do what its declaration gives: `log_density(x)` to be scored, `sample` to be drawn. The use at the label needs one that is not there."#,
+        page: "A draw needs the distribution's `sample` program, a score its log density; the distribution was declared without.\n\nAdd it to the `dist` declaration.",
     },
     CodeInfo {
         code: Code("E0407"),
-        name: "too many combinations to enumerate",
-        page: r#"`enumerate` in a plate is cheap where the cost is a sum over the plate: each element is summed on its own. Here the cost couples the elements (a logarithm of a mean, a product), so every combination of all elements would count: a number exponential in the size of the plate. Use `measure_valued` or `reinforce` for this choice, or an objective that is a sum over elements."#,
+        name: "lanes of an enumerated choice are coupled",
+        page: "A choice in a plate is summed over its values, one element at a time, which is exact where the objective is a sum over elements. Here some cost depends on several elements together (a product, `log_mean_exp`, a loop that carries a value), so that every combination would have to be run.\n\nUse `by measure_valued` or `by reinforce` for this choice, or an objective that is a sum over elements.",
     },
     CodeInfo {
         code: Code("E0408"),
-        name: "the enumerated program is too large",
-        page: r#"Choices that are enumerated one inside the other multiply the size of the program. Enumerate those that matter most and give the others another strategy."#,
+        name: "too many combinations",
+        page: "Enumerated choices that depend on each other are run for every combination of their values, and the program became too large.\n\nUse another strategy for some of them.",
+    },
+    CodeInfo {
+        code: Code("E0409"),
+        name: "a moving support under a strategy that scores",
+        page: "The score function differentiates the density at a fixed value. Where the support moves with the parameters (`uniform(a, b)` with learned bounds) it misses what enters and leaves the support.\n\nUse `by reparam`, or draw on fixed bounds and scale afterwards.",
     },
     CodeInfo {
         code: Code("E0412"),
@@ -73,8 +83,8 @@ Move the function inside: `expect { log_mean_exp([for k in 5 { .. }]) }` is a lo
         code: Code("E0460"),
         name: "no gradient flows through an operation",
         page: "A learned parameter reaches an operation whose derivative does not exist or is not implemented, and the objective \
-               depends on its result. The label says which operation and why.\n\n\
-               Write the quantity with operations that have derivatives, detach the operand with `stop(..)` if its gradient is not \
-               wanted, or give the choice involved a strategy that does not differentiate through its value, such as `reinforce`.",
+           depends on its result. The label says which operation and why.\n\n\
+           Write the quantity with operations that have derivatives, detach the operand with `stop(..)` if its gradient is not \
+           wanted, or give the choice involved a strategy that does not differentiate through its value, such as `reinforce`.",
     },
 ];

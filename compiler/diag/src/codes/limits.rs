@@ -6,12 +6,19 @@ pub(super) const CODES: &[CodeInfo] = &[
     CodeInfo {
         code: Code("E0501"),
         name: "a program calls itself",
-        page: r#"Programs are expanded where they are called, so one that reaches itself again would have no end. Write the repetition as a loop, with `carry` where a round needs the one before."#,
+        page: "Programs that reach their own call are not compiled yet.\n\nWrite the repetition as a loop, `for i in n carry (..) { .. }`.",
     },
     CodeInfo {
         code: Code("E0502"),
-        name: "a strategy in a loop that carries",
-        page: r#"A strategy that runs the rest of the objective several times (`enumerate`, `measure_valued`) in a loop that carries a value would need the rest of the loop for each value of each choice. Short loops are unrolled; longer ones are refused. Use `reinforce`, or `reparam` where the distribution allows it, for choices in such loops."#,
+        name: "a continuation in a loop that carries a value",
+        page: "Some strategies (enumerate, measure_valued) run the rest of the objective again for other values of a choice. Inside a loop that carries a value this is compiled for up to 16 steps, which are then unrolled; a strategy's own program may call `k` in loops without `carry` only.\n\nUse `by reinforce`: its cost is summed from each step on.",
+    },
+    CodeInfo {
+        code: Code("E0503"),
+        name: "fresh runs of a continuation",
+        page: "`fresh(k)(x)` asks for a run of the continuation with random numbers of its own, as products of two runs need. \
+               This is not compiled yet; runs of one `k` share their random numbers.\n\n\
+               Write the strategy as sums and differences of calls of `k`, for which sharing lowers the variance.",
     },
     CodeInfo {
         code: Code("E0510"),

@@ -45,7 +45,7 @@ pub(crate) fn classify(f: &Func<Est>, name: &str) -> Result<Class, Diagnostic> {
             .label(span, "not compiled yet")
             .help("use a loop without `carry`, and sum what its iterations return"));
     }
-    Linear { f, calls: HashMap::new(), fresh: HashSet::new() }.check(name)?;
+    Linear { f, calls: HashMap::new() }.check(name)?;
     let top: Vec<usize> = (0..f.body.stmts.len()).filter(|i| is_call(&f.body.stmts[*i].op)).collect();
     let result = f.body.results.first().copied().unwrap_or(Atom::float(0.0));
     if let [call] = top[..]
@@ -58,7 +58,7 @@ pub(crate) fn classify(f: &Func<Est>, name: &str) -> Result<Class, Diagnostic> {
     summands(f, result, false, &mut leaves);
     for call in &top {
         let out = f.body.stmts[*call].outs[0];
-        let mut rest = leaves.iter().filter(|(a, neg)| !(a.var() == Some(out) && !neg));
+        let mut rest = leaves.iter().filter(|(a, neg)| a.var() != Some(out) || *neg);
         let tainted = taint(&f.body);
         if leaves.iter().filter(|(a, _)| a.var() == Some(out)).count() == 1 && rest.all(|(a, _)| !holds(&tainted, *a)) {
             return Ok(Class::Term { call: *call });
@@ -135,7 +135,6 @@ struct Linear<'a> {
     f: &'a Func<Est>,
     /// Calls that each variable is made from (`stop` included: the value has to be unbiased as well).
     calls: HashMap<Var, BTreeSet<Var>>,
-    fresh: HashSet<Var>,
 }
 
 impl Linear<'_> {
@@ -152,7 +151,12 @@ impl Linear<'_> {
             if let Op::Random(EstRandom::Continue { fresh, .. }) = &s.op {
                 let out = s.outs[0];
                 if *fresh {
-                    self.fresh.insert(out);
+                    return Err(Diagnostic::error(
+                        Code("E0503"),
+                        format!("strategy `{name}` calls `fresh(k)`, which is not compiled yet"),
+                    )
+                    .label(s.span, "a run with its own random numbers")
+                    .help("use calls of `k` in sums and differences, where shared random numbers are an advantage"));
                 }
                 self.calls.insert(out, BTreeSet::from([out]));
                 continue;
@@ -182,13 +186,10 @@ impl Linear<'_> {
             Op::Prim(Prim::Mul, _) => {
                 let [a, b] = sets else { return Ok(()) };
                 if !a.is_empty() && !b.is_empty() {
-                    let fresh = a.iter().all(|c| self.fresh.contains(c)) || b.iter().all(|c| self.fresh.contains(c));
-                    if !a.is_disjoint(b) || !fresh {
-                        return Err(Diagnostic::error(Code("E0405"), format!("strategy `{name}` multiplies two calls of `k`"))
-                            .label(span, "both factors come from `k`")
-                            .note("calls of one `k` share their random numbers, so the product of two is no unbiased estimate of the product")
-                            .help("let one of them draw its own random numbers: `fresh(k)(x)`"));
-                    }
+                    return Err(Diagnostic::error(Code("E0405"), format!("strategy `{name}` multiplies two calls of `k`"))
+                        .label(span, "both factors come from `k`")
+                        .note("calls of one `k` share their random numbers: the product is no unbiased estimate of a product")
+                        .help("write the strategy as sums and differences of calls of `k`"));
                 }
                 true
             }

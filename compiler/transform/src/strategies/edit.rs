@@ -27,7 +27,7 @@ pub(crate) struct Edit<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Open {
     Map { old: Var, index: Var, len: usize },
-    Branch { cond: Atom, taken: usize },
+    Branch { cond: Atom, taken: usize, depth: usize },
 }
 
 impl<'a> Edit<'a> {
@@ -116,7 +116,7 @@ impl<'a> Edit<'a> {
     pub(crate) fn open(&mut self, path: &[(usize, usize)]) -> Vec<Open> {
         let mut out = Vec::new();
         let mut block = &self.from.body;
-        for (i, k) in path {
+        for (depth, (i, k)) in path.iter().enumerate() {
             let op = &block.stmts[*i].op;
             match op {
                 Op::Map { index, len, .. } => out.push(self.open_map(*index, *len)),
@@ -124,7 +124,7 @@ impl<'a> Edit<'a> {
                 Op::If { cond, .. } => {
                     let cond = self.bring(*cond);
                     self.begin();
-                    out.push(Open::Branch { cond, taken: *k });
+                    out.push(Open::Branch { cond, taken: *k, depth });
                 }
                 _ => {}
             }
@@ -142,8 +142,13 @@ impl<'a> Edit<'a> {
     }
 
     /// Closes what [`Edit::open`] opened around a real scalar; returns its sum over the nest. Where a branch was not
-    /// taken, `otherwise` gives what is summed instead.
-    pub(crate) fn close(&mut self, mut open: Vec<Open>, value: Atom, otherwise: &mut dyn FnMut(&mut Self) -> Atom) -> Atom {
+    /// taken, `otherwise` gives what is summed instead (its argument: the branch's position in the path).
+    pub(crate) fn close(
+        &mut self,
+        mut open: Vec<Open>,
+        value: Atom,
+        otherwise: &mut dyn FnMut(&mut Self, usize) -> Atom,
+    ) -> Atom {
         let mut value = value;
         while let Some(o) = open.pop() {
             let block = self.end(vec![value]);
@@ -154,9 +159,9 @@ impl<'a> Edit<'a> {
                     let sum = Op::Reduce { op: ReduceOp::Sum, x: out[0].into(), axes: vec![0] };
                     value = self.b.emit1(sum, "sum", ppl_core::Ty::FLOAT);
                 }
-                Open::Branch { cond, taken } => {
+                Open::Branch { cond, taken, depth } => {
                     self.begin();
-                    let other = otherwise(self);
+                    let other = otherwise(self, depth);
                     let other = self.end(vec![other]);
                     let (then, els) = if taken == 0 { (block, other) } else { (other, block) };
                     value = self.b.if_(cond, then, els)[0].into();

@@ -158,20 +158,32 @@ impl<'f> Continuation<'f> {
     ///
     /// `differentiable`: other choices in the continuation keep their strategies.
     pub(crate) fn run(&self, e: &mut Edit<'_>, x: Atom, lanes: &[Atom], differentiable: bool) -> Atom {
+        let r = Run { c: self, lanes, views: HashMap::from([(self.choice, x)]), differentiable };
+        self.outward(e, r, self.path.len(), None)
+    }
+
+    /// Emits the cost of the lane where the branch at position `depth` of the choice's path was not taken.
+    pub(crate) fn skipped(&self, e: &mut Edit<'_>, depth: usize, lanes: &[Atom]) -> Atom {
+        let r = Run { c: self, lanes, views: HashMap::new(), differentiable: true };
+        self.outward(e, r, depth, Some(depth))
+    }
+
+    /// The blocks around the choice, from the one at `start` outwards; `skipped`: at this position the other branch's results count.
+    fn outward(&self, e: &mut Edit<'_>, mut r: Run<'_, '_>, start: usize, skipped: Option<usize>) -> Atom {
         let saved = e.index.clone();
-        let mut r = Run { c: self, lanes, views: HashMap::from([(self.choice, x)]), differentiable };
         let mut costs = Vec::new();
-        for n in (0..=self.path.len()).rev() {
+        for n in (0..=start).rev() {
             let path = self.path[..n].to_vec();
             let from = if n == self.path.len() { self.stmt + 1 } else { self.path[n].0 + 1 };
             if n < self.path.len() {
                 // Leaving a loop or branch: its outputs are what this lane returned.
                 let (i, k) = self.path[n];
+                let k = if skipped == Some(n) { 1 - k } else { k };
                 let stmt = &self.flow.block_at(&path).stmts[i];
                 let inner = ppl_core::op_blocks(&stmt.op)[k];
                 for (out, result) in stmt.outs.iter().zip(&inner.results) {
                     if self.needed.contains(out) {
-                        let view = r.operand(e, *result, &r.dropped(*result));
+                        let view = r.operand(e, *result, &r.dropped((*out).into()).inner(&stmt.op));
                         r.views.insert(*out, view);
                     }
                 }
@@ -180,6 +192,21 @@ impl<'f> Continuation<'f> {
         }
         e.index = saved;
         crate::expand::sum(&mut e.b, costs)
+    }
+}
+
+/// Axes of a result, from those of the output it becomes.
+trait Inner {
+    fn inner(self, op: &Op<Mid>) -> Dropped;
+}
+
+impl Inner for Dropped {
+    fn inner(self, op: &Op<Mid>) -> Dropped {
+        match op {
+            // The first axis counts the iterations, of which there is one.
+            Op::Map { .. } | Op::Scan(_) => self.into_iter().filter(|(a, _)| *a > 0).map(|(a, l)| (a - 1, l)).collect(),
+            _ => self,
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //!   r  ->  (sum of the terms that do not depend on s) + sum over lanes of s's program, every k(x) the terms that do, from x
 //!
-//! Where the choice stands in a branch that was not taken, its lane contributes the terms as they are.
+//! Where the choice stands in a branch that was not taken, its lane contributes the terms after that branch, run again from the other branch's
+//! results: they are the same, and no longer made from this choice.
 
-use super::cost::{Cost, array, total};
+use super::cost::total;
 use super::edit::Edit;
 use super::mid::{Mid, MidRandom, Plan, PlanKind};
 use super::replay::Continuation;
@@ -33,11 +34,7 @@ pub(crate) fn split(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Result<Op
         return Err(coupled(&flow, plan, t, loops.iter().map(|l| l.len).product()));
     }
     let mut e = Edit::new(f, &flow.at);
-    let (mut rest, mut cost) = (Atom::float(0.0), Cost::default());
-    for t in &again.terms {
-        let a = array(&mut e, t);
-        cost.add(&mut e, t, a, choice);
-    }
+    let mut rest = Atom::float(0.0);
     for t in all.iter().filter(|t| !t.deps.contains_key(&choice)) {
         let a = total(&mut e, t);
         rest = add(&mut e.b, rest, a);
@@ -46,7 +43,7 @@ pub(crate) fn split(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Result<Op
     let lanes: Vec<Atom> = loops.iter().filter_map(|l| e.index.get(&l.index).copied()).collect();
     let args: Vec<Atom> = args.iter().map(|a| e.bring(*a)).collect();
     let value = call(&mut e, whole, &args, Some(&again), &lanes, true);
-    let value = e.close(open, value, &mut |e| cost.at(e, &lanes));
+    let value = e.close(open, value, &mut |e, depth| again.skipped(e, depth, &lanes));
     let value = add(&mut e.b, rest, value);
     let mut results = f.body.results.clone();
     results[estimate] = value;

@@ -51,7 +51,7 @@ pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Func<Mid>
         let mut args: Vec<Atom> = captured.iter().map(|a| e.bring(*a)).collect();
         args.push(cost.at(&mut e, &lanes));
         let value = call(&mut e, term, &args, again.as_ref(), &lanes, false);
-        let value = e.close(open, value, &mut |_| Atom::float(0.0));
+        let value = e.close(open, value, &mut |_, _| Atom::float(0.0));
         total = add(&mut e.b, total, value);
         if *weighted {
             weights.push((value, reached));
