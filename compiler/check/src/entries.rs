@@ -305,6 +305,7 @@ pub(crate) fn prepare(library: &[File], file: &File, shapes: Option<DataShapes>,
     s.declare(file, false);
     library.iter().for_each(|f| s.declare_values(f));
     s.declare_values(file);
+    s.declare_lets();
     s
 }
 

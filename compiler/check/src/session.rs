@@ -240,6 +240,10 @@ impl Session {
                 _ => {}
             }
         }
+    }
+
+    /// Third round: top-level `let`s, which may use the data of any file.
+    pub(crate) fn declare_lets(&mut self) {
         for i in 0..self.pending_lets.len() {
             self.force_let(i);
         }

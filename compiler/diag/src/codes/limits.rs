@@ -20,4 +20,14 @@ pub(super) const CODES: &[CodeInfo] = &[
                This is not compiled yet; runs of one `k` share their random numbers.\n\n\
                Write the strategy as sums and differences of calls of `k`, for which sharing lowers the variance.",
     },
+    CodeInfo {
+        code: Code("E0510"),
+        name: "not compiled yet",
+        page: r#"The language defines this, and this version does not compile it yet. The text was understood: it is no mistake in the program. The label says which part it is and the help, where there is one, how to write the program without it. The status section of the README lists what is not compiled."#,
+    },
+    CodeInfo {
+        code: Code("E0511"),
+        name: "calls nest too deep",
+        page: r#"Functions and programs are expanded where they are called. A function that calls itself must reach its end by sizes or constants known before the program runs; this one did not within the limit. Write the repetition as a loop."#,
+    },
 ];
