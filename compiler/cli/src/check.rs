@@ -32,7 +32,7 @@ pub(crate) fn command(args: &CheckArgs) -> Result<(), Failure> {
 }
 
 /// The model with its data; where none are named and none found, without.
-fn with_data_if_any(source: Source, arguments: &[String]) -> Result<Model, Failure> {
+pub(crate) fn with_data_if_any(source: Source, arguments: &[String]) -> Result<Model, Failure> {
     match model::with_data(source, arguments, Need::All) {
         Ok(m) => Ok(m),
         Err((source, problems)) => {

@@ -3,7 +3,7 @@
 mod output;
 mod timing;
 
-pub(crate) use output::Outcome;
+pub(crate) use output::{Outcome, nested};
 pub(crate) use timing::table as time_table;
 
 use crate::args::{EngineName, FitArgs, RunArgs};
@@ -12,7 +12,7 @@ use crate::model::{self, Model, Need};
 use crate::report::{self, Failure};
 use crate::run;
 use ppl_abi::Precision;
-use ppl_diag::{Code, Diagnostic, Severity};
+use ppl_diag::{Diagnostic, Severity};
 use ppl_driver::check::{FitOverrides, FitPlan, Global, Program, SettingValue};
 use ppl_driver::{Cx, FitCode, Lowered, lower_fit};
 use ppl_fit::fit::{FitFailure, FitOptions, FitOutcome};
@@ -223,7 +223,7 @@ fn place(args: &FitArgs, name: &str) -> Option<Place> {
 }
 
 /// A flag that Ctrl-C raises; a second Ctrl-C ends the process.
-fn stop_on_interrupt() -> Arc<AtomicBool> {
+pub(crate) fn stop_on_interrupt() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let raised = stop.clone();
     let handler = move || {
@@ -241,8 +241,5 @@ pub(crate) fn any_error(ds: &[Diagnostic]) -> bool {
     ds.iter().any(|d| d.severity == Severity::Error)
 }
 
-/// The code of a fit that left nothing to estimate.
-pub(crate) const NOTHING: Code = Code("E0703");
-
-/// The outcome's parts that the summary needs.
+/// What the loop gives.
 pub(crate) type Fitted = FitOutcome;

@@ -9,10 +9,13 @@
 mod args;
 mod check;
 mod engine;
+mod explain;
 mod fit;
 mod model;
+mod repl;
 mod report;
 mod run;
+mod simulate;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -31,6 +34,8 @@ fn main() -> ExitCode {
     report::guarded(|| match &cli.command {
         Command::Fit(a) => fit::command(a),
         Command::Check(a) => check::command(a),
-        Command::Explain(_) | Command::Simulate(_) | Command::Repl(_) => Ok(()),
+        Command::Explain(a) => explain::command(a),
+        Command::Simulate(a) => simulate::command(a),
+        Command::Repl(a) => repl::command(a),
     })
 }

@@ -4,7 +4,7 @@ use super::{Estimated, Fitted, Settings};
 use crate::engine::{Globals, INITIAL, Machine, evaluate};
 use crate::model::Model;
 use crate::report::{Failure, terminal_width};
-use ppl_core::Support;
+use ppl_core::{DType, Support, Ty};
 use ppl_diag::Diagnostic;
 use ppl_driver::check::{Evaluated, FitPlan, Global, Program, elaborate_expression};
 use ppl_driver::{Cx, lower_expression};
@@ -151,7 +151,7 @@ impl Outcome {
     pub(crate) fn json(&self, saved: Option<&Path>) -> String {
         let summary = self.summary().to_json();
         let parameters: Map<String, Value> =
-            self.parameters.iter().map(|p| (p.name.clone(), nested(&p.shape, &p.values))).collect();
+            self.parameters.iter().map(|p| (p.name.clone(), nested(&Ty::float(p.shape.clone()), &p.values))).collect();
         let value = json!({
             "status": self.fitted.status(),
             "failure": self.failure.as_ref().map(|d| json!({ "code": d.code.0, "title": d.title })),
@@ -241,13 +241,18 @@ fn show(p: &Param) -> String {
     format!("[{}{more}]{shape}", shown.join(", "))
 }
 
-/// Nested arrays of this shape; numbers that are not finite are null.
-pub(crate) fn nested(shape: &[usize], values: &[f64]) -> Value {
-    match shape.split_first() {
-        None => values.first().map_or(Value::Null, |x| json!(x)),
+/// Nested arrays of this type; numbers that are not finite are null.
+pub(crate) fn nested(ty: &Ty, values: &[f64]) -> Value {
+    match ty.shape.split_first() {
+        None => values.first().map_or(Value::Null, |x| match ty.dtype {
+            DType::Float => json!(x),
+            DType::Int => json!(*x as i64),
+            DType::Bool => json!(*x != 0.0),
+        }),
         Some((n, rest)) => {
-            let width: usize = rest.iter().product();
-            Value::Array((0..*n).map(|i| nested(rest, &values[i * width..(i + 1) * width])).collect())
+            let inner = Ty::new(ty.dtype, rest);
+            let width = inner.numel();
+            Value::Array((0..*n).map(|i| nested(&inner, &values[i * width..(i + 1) * width])).collect())
         }
     }
 }
