@@ -1,14 +1,14 @@
 //! From a checked program to one that can run: values of top-level lets, initial parameters, the optimiser.
 
 use crate::args::EngineName;
-use crate::engine::{EVALUATION, Evaluator, Globals, INITIAL, Machine, evaluate, fault, from_tensor, tensor};
+use crate::engine::{Evaluator, Globals, INITIAL, Machine, evaluate, fault, from_tensor, tensor};
 use crate::model::constraint;
 use ppl_abi::Precision;
 use ppl_core::{Atom, Builder, Det, Support, Ty};
 use ppl_diag::{Code, Diagnostic};
 use ppl_driver::check::{FitPlan, Global, GuideDraws, ParamSpec, Program, Setting, SettingValue, unconstrained_init};
 use ppl_driver::step::{Optimizer, OptimizerKind, Schedule, Shape};
-use ppl_driver::{Cx, Lowered, lower_draws, lower_function};
+use ppl_driver::{Cx, Lowered, lower_function};
 use ppl_fit::data::{Array, Values};
 use ppl_fit::optim::OptimizerSpec;
 use ppl_fit::step::Param;
@@ -64,7 +64,7 @@ pub(crate) fn globals(
 /// The lets that are needed, by themselves, by another let, or by an initial value.
 fn let_closure(program: &Program, needed: &dyn Fn(Global) -> bool) -> Vec<bool> {
     let mut out: Vec<bool> = (0..program.lets.len()).map(|i| needed(Global::Let(i))).collect();
-    let mut mark = |inputs: &[Global], out: &mut Vec<bool>| {
+    let mark = |inputs: &[Global], out: &mut Vec<bool>| {
         inputs.iter().for_each(|g| {
             if let Global::Let(j) = g {
                 out[*j] = true;
@@ -249,7 +249,7 @@ pub(crate) fn sample(
     let mut out: Vec<Sampled> = draws
         .outputs
         .iter()
-        .map(|o| Sampled { name: o.name.clone(), ty: o.ty.clone(), reported: o.reported, values: Vec::new() })
+        .map(|o| Sampled { name: o.name.clone(), ty: o.ty.clone(), values: Vec::new() })
         .collect();
     for call in 0..wanted.div_ceil(draws.draws.max(1)) {
         for (s, a) in out.iter_mut().zip(run.run(from + call as u64)?) {
@@ -269,8 +269,6 @@ pub(crate) struct Sampled {
     pub(crate) name: String,
     /// Its type in one draw.
     pub(crate) ty: Ty,
-    /// Whether it is a report.
-    pub(crate) reported: bool,
     /// The elements of the first draw, then those of the second, ..
     pub(crate) values: Vec<f64>,
 }
@@ -283,22 +281,6 @@ pub(crate) fn columns(sampled: &[Sampled]) -> Result<Draws, Diagnostic> {
     let mut draws = Draws::default();
     sampled.iter().try_for_each(|s| draws.push(&s.name, &s.ty.shape, &s.values))?;
     Ok(draws)
-}
-
-/// Draws from a fit's guide, in parts.
-///
-/// # Errors
-/// As [`lower_draws`] and [`sample`].
-pub(crate) fn guide_draws(
-    machine: Machine,
-    program: &Program,
-    draws: &GuideDraws,
-    globals: &Globals,
-    wanted: usize,
-    cx: &mut Cx,
-) -> Result<Vec<Sampled>, Vec<Diagnostic>> {
-    let lowered = lower_draws(program, draws, cx)?;
-    sample(machine, program, draws, &lowered, globals, wanted, EVALUATION).map_err(|d| vec![d])
 }
 
 /// Sets parameters from named unconstrained values.

@@ -130,7 +130,9 @@ impl Session {
         let text = source.map.get(source.id).map_or(String::new(), |f| f.text.to_string());
         let mut next = self.clone();
         next.dir = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        source.file.items.iter().for_each(|i| next.declare(i, &text));
+        for item in &source.file.items {
+            next.declare(item, &text);
+        }
         next.check(Some(&source))?;
         *self = next;
         Ok(source.file.items.len())
