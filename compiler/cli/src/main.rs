@@ -1,2 +1,41 @@
 //! The `ppl` command.
-fn main() {}
+//!
+//! It joins the compiler, the engines and the runtime: `model` loads and checks, `engine` runs lowered programs, each command has
+//! its module.
+//!
+//! **Invariant:** only `report` prints; exit codes are 0 fine, 1 program or data wrong, 2 usage, 3 a fault of ppl, 4 numerical failure.
+#![allow(clippy::result_large_err, reason = "a failure is made once, on the way out; boxing it would only blur signatures")]
+
+mod args;
+mod check;
+mod engine;
+mod explain;
+mod fit;
+mod model;
+mod repl;
+mod report;
+mod run;
+mod simulate;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ppl_tensor::init(None);
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let code = e.exit_code();
+            if e.use_stderr() { report::remark(&e.render().ansi().to_string()) } else { report::say(&e.render().to_string()) }
+            return ExitCode::from(code as u8);
+        }
+    };
+    report::guarded(|| match &cli.command {
+        Command::Fit(a) => fit::command(a),
+        Command::Check(a) => check::command(a),
+        Command::Explain(a) => explain::command(a),
+        Command::Simulate(a) => simulate::command(a),
+        Command::Repl(a) => repl::command(a),
+    })
+}

@@ -97,7 +97,13 @@ fn main() {
                 if let Some(asm) = code.disassembly() {
                     println!("{}\n{asm}", code.clif().unwrap());
                 }
-                let info = format!("{} ir, {} bytes, {:?}, workspace {}", code.instructions(), code.code_bytes(), code.times(), code.workspace());
+                let info = format!(
+                    "{} ir, {} bytes, {:?}, workspace {}",
+                    code.instructions(),
+                    code.code_bytes(),
+                    code.times(),
+                    code.workspace()
+                );
                 let mut r = Runner::new(Arc::new(code));
                 for (i, v) in [1.0, -1.0, 1.5, -1.0].into_iter().enumerate() {
                     r.set_floats(i, &[v]).unwrap();
@@ -107,7 +113,13 @@ fn main() {
                 let t = Instant::now();
                 let done = r.run_steps(1, 0, 0, &mut record).unwrap();
                 let ns = t.elapsed().as_nanos() as f64 / done.done as f64;
-                println!("{} {regalloc:?} n={n}: {ns:.0} ns/step ({} steps), elbo {:.3} -> {:.3}", precision.name(), done.done, record[0], record[done.done - 1]);
+                println!(
+                    "{} {regalloc:?} n={n}: {ns:.0} ns/step ({} steps), elbo {:.3} -> {:.3}",
+                    precision.name(),
+                    done.done,
+                    record[0],
+                    record[done.done - 1]
+                );
                 println!("    compiled in {compile_time:.2?}: {info}");
             }
         }

@@ -51,14 +51,7 @@ pub struct Options {
 impl Options {
     /// The defaults: fused, nothing kept, verified in debug builds.
     pub fn new(precision: Precision, kernels: KernelTable) -> Options {
-        Options {
-            precision,
-            kernels,
-            regalloc: Regalloc::Auto,
-            fuse: true,
-            keep_text: false,
-            verify: cfg!(debug_assertions),
-        }
+        Options { precision, kernels, regalloc: Regalloc::Auto, fuse: true, keep_text: false, verify: cfg!(debug_assertions) }
     }
 }
 
@@ -311,9 +304,7 @@ fn define(module: &mut JITModule, functions: &[Function], keep_text: bool) -> Re
     let mut text = keep_text.then(String::new);
     let mut context = Context::new();
     for (i, f) in functions.iter().enumerate() {
-        let id = module
-            .declare_function(&format!("part{i}"), Linkage::Export, &f.signature)
-            .map_err(|e| failed(&e))?;
+        let id = module.declare_function(&format!("part{i}"), Linkage::Export, &f.signature).map_err(|e| failed(&e))?;
         context.clear();
         context.func = f.clone();
         context.set_disasm(keep_text);

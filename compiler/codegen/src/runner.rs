@@ -103,7 +103,10 @@ impl Runner {
                 return Err(CodegenError::Buffer { what: what(), reason: "no such parameter or result".into() });
             };
             if a.ty != b.ty {
-                return Err(CodegenError::Buffer { what: what(), reason: format!("the parameter is {} and the result {}", a.ty, b.ty) });
+                return Err(CodegenError::Buffer {
+                    what: what(),
+                    reason: format!("the parameter is {} and the result {}", a.ty, b.ty),
+                });
             }
             if pairs[..k].iter().any(|(q, s)| q == p || s == r) {
                 return Err(CodegenError::Buffer { what: what(), reason: "named twice".into() });
@@ -232,7 +235,9 @@ fn words(b: &Buffer) -> impl Iterator<Item = [u8; 8]> + '_ {
 
 fn read(slot: &Slot, b: &Buffer, precision: Precision) -> Vec<f64> {
     match (slot.ty.dtype, precision) {
-        (DType::Float, Precision::F32) => b.bytes().as_chunks::<4>().0.iter().map(|x| f64::from(f32::from_ne_bytes(*x))).collect(),
+        (DType::Float, Precision::F32) => {
+            b.bytes().as_chunks::<4>().0.iter().map(|x| f64::from(f32::from_ne_bytes(*x))).collect()
+        }
         (DType::Float, Precision::F64) => words(b).map(f64::from_ne_bytes).collect(),
         (DType::Int, _) => words(b).map(|x| i64::from_ne_bytes(x) as f64).collect(),
         (DType::Bool, _) => b.bytes().iter().map(|x| f64::from(*x)).collect(),

@@ -176,13 +176,19 @@ fn next(g: &Graph, ready: &mut BTreeMap<Class, BTreeSet<usize>>, left: &BTreeMap
     if let Some(i) = ready.get_mut(&Class::Heavy).and_then(BTreeSet::pop_first) {
         return Some(Step::One(i));
     }
-    let mut best: Option<((bool, std::cmp::Reverse<usize>), Vec<usize>)> = None;
+    // Whether the class has members left out, and the members.
+    let mut best: Option<(bool, Vec<usize>)> = None;
     for (class, set) in ready.iter().filter(|(_, s)| !s.is_empty()) {
         let group = closure(g, class, set);
         let missing = left.get(class).copied().unwrap_or(0).saturating_sub(group.len());
-        let rank = (missing != 0, std::cmp::Reverse(group.len()));
-        if best.as_ref().is_none_or(|(r, _)| rank < *r) {
-            best = Some((rank, group));
+        let cut = missing != 0;
+        let better = match &best {
+            Some((c, b)) if *c == cut => group.len() > b.len(),
+            Some(_) => !cut,
+            None => true,
+        };
+        if better {
+            best = Some((cut, group));
         }
     }
     let (_, group) = best?;

@@ -3,9 +3,7 @@
 mod common;
 
 use common::{agree, tensor};
-use ppl_core::{
-    Atom, Builder, DType, Det, DetRandom, Linalg, Lower, Op, Prim, ReduceOp, RngKind, Scan, Ty,
-};
+use ppl_core::{Atom, Builder, DType, Det, DetRandom, Linalg, Lower, Op, Prim, ReduceOp, RngKind, Scan, Ty};
 
 const SIZES: [usize; 13] = [0, 1, 2, 3, 4, 5, 7, 8, 9, 63, 64, 65, 100];
 /// Same instructions in both engines but for the order of sums.
@@ -286,7 +284,11 @@ fn matrix_factors() {
             let d = b.select(diagonal, Atom::float(4.0), Atom::float(0.0));
             let a = b.add(s, d);
             let l = b.linalg(Linalg::Cholesky, &[a]);
-            vec![l, b.linalg(Linalg::Solve { transpose: false }, &[l, x[1]]), b.linalg(Linalg::Solve { transpose: true }, &[l, x[1]])]
+            vec![
+                l,
+                b.linalg(Linalg::Solve { transpose: false }, &[l, x[1]]),
+                b.linalg(Linalg::Solve { transpose: true }, &[l, x[1]]),
+            ]
         });
     }
 }

@@ -13,7 +13,8 @@ fn check(seeds: std::ops::Range<u64>, options: GenOptions, tolerance: [f64; 2]) 
 }
 
 /// Without operations on which the last bit decides, so that reassociated sums may differ.
-const SMOOTH: GenOptions = GenOptions { stmts: 40, depth: 2, random: true, control: true, maps: false, discontinuous: false, linalg: true };
+const SMOOTH: GenOptions =
+    GenOptions { stmts: 40, depth: 2, random: true, control: true, maps: false, discontinuous: false, linalg: true };
 
 #[test]
 fn straight_line_programs() {

@@ -103,7 +103,7 @@ impl Emitter<'_, '_> {
                 self.fb.def_var(*var, p);
             }
             let [(current, _), (next, _), (spare, _)] = vars;
-            carried.push(Carry::Memory { current, next, spare, buffers: [a, b], temp });
+            carried.push(Carry::Memory { current, next, spare, buffers: Box::new([a, b]), temp: temp.map(Box::new) });
         }
         // Sliced arrays.
         let mut slices: Vec<(Loc, Option<Value>)> = Vec::new();
@@ -212,7 +212,8 @@ impl Emitter<'_, '_> {
                     let x = self.fb.use_var(var);
                     self.bind(*out, Loc::Scalar(x));
                 }
-                Carry::Memory { current, buffers: [a, b], temp, .. } => {
+                Carry::Memory { current, buffers, temp, .. } => {
+                    let [a, b] = &*buffers;
                     let p = self.fb.use_var(current);
                     let base = self.dynamic(p);
                     // The last value is in one of the two; both stay allocated with it.
@@ -220,7 +221,7 @@ impl Emitter<'_, '_> {
                     let shape = &func.ty(*out).shape;
                     self.bind_owned(*out, View::dense(base, 0, shape, owners));
                     if let Some(t) = temp {
-                        self.free(t);
+                        self.free(*t);
                     }
                 }
             }
@@ -235,7 +236,7 @@ impl Emitter<'_, '_> {
 /// A value carried from one iteration to the next.
 enum Carry {
     Register(Variable),
-    Memory { current: Variable, next: Variable, spare: Variable, buffers: [View; 2], temp: Option<View> },
+    Memory { current: Variable, next: Variable, spare: Variable, buffers: Box<[View; 2]>, temp: Option<Box<View>> },
 }
 
 /// The places at which array results are wanted; scalars get a place that no array has.

@@ -22,7 +22,14 @@ struct Axis {
 }
 
 impl Emitter<'_, '_> {
-    pub(super) fn dot(&mut self, out: Var, a: Atom, b: Atom, batch: &[(usize, usize)], contract: &[(usize, usize)]) -> Result<()> {
+    pub(super) fn dot(
+        &mut self,
+        out: Var,
+        a: Atom,
+        b: Atom,
+        batch: &[(usize, usize)],
+        contract: &[(usize, usize)],
+    ) -> Result<()> {
         let func = self.st.func;
         let (ta, tb, tc) = (func.atom_ty(a), func.atom_ty(b), func.ty(out).clone());
         let mut temps = Vec::new();
@@ -55,7 +62,8 @@ impl Emitter<'_, '_> {
             let (pb, [b_batch, b_row, b_col]) = self.matrix(vb, &b_parts, &mut temps)?;
             let (pa, pb, pc) = (self.pointer(&pa)?, self.pointer(&pb)?, self.pointer(&dst)?);
             let mut call = vec![pc, pa, pb];
-            let sizes = [m as i64, n as i64, k as i64, a_row, a_col, b_row, b_col, nb as i64, a_batch, b_batch, (m * n) as i64, 0];
+            let sizes =
+                [m as i64, n as i64, k as i64, a_row, a_col, b_row, b_col, nb as i64, a_batch, b_batch, (m * n) as i64, 0];
             call.extend(sizes.map(|v| self.iconst(v)));
             self.call_kernel(Kernel::Gemm, &call)?;
         }
@@ -85,9 +93,8 @@ impl Emitter<'_, '_> {
 
     /// The order of loops in which the innermost one runs over neighbours in memory.
     fn order(&self, bs: &[Axis], ms: &[Axis], ns: &[Axis], ks: &[Axis]) -> Vec<Axis> {
-        let wide = |axes: &[Axis], f: &dyn Fn(&Axis) -> bool| {
-            axes.iter().rfind(|x| x.n != 1).is_some_and(|x| x.n >= self.lanes && f(x))
-        };
+        let wide =
+            |axes: &[Axis], f: &dyn Fn(&Axis) -> bool| axes.iter().rfind(|x| x.n != 1).is_some_and(|x| x.n >= self.lanes && f(x));
         let by_k = wide(ks, &|x| x.a == 1 && x.b <= 1 || x.b == 1 && x.a <= 1);
         let by_n = wide(ns, &|x| x.b == 1 || x.b == 0);
         let by_m = ns.iter().all(|x| x.n == 1) && wide(ms, &|x| x.a == 1 || x.a == 0);

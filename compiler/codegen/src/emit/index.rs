@@ -170,7 +170,16 @@ impl Emitter<'_, '_> {
 
     /// Copies `from` to the elements `start..start + len` of `dst` along `axis`.
     #[expect(clippy::too_many_arguments, reason = "private, and each is a plain part of the position")]
-    fn copy_part(&mut self, dst: &View, shape: &[usize], axis: usize, start: usize, len: usize, from: &Loc, dt: DType) -> Result<()> {
+    fn copy_part(
+        &mut self,
+        dst: &View,
+        shape: &[usize],
+        axis: usize,
+        start: usize,
+        len: usize,
+        from: &Loc,
+        dt: DType,
+    ) -> Result<()> {
         let mut part = dst.clone();
         part.offset += part.strides[axis] * start as i64 * self.st.size(dt);
         let mut shape = shape.to_vec();
@@ -198,10 +207,13 @@ impl Emitter<'_, '_> {
             if n > 1 {
                 let down = if reverse { -1 } else { 1 };
                 let before = row(&dst, first);
-                let (dp, xp) = (self.base(dst.base)?, match &loc {
-                    Loc::View(v) => Some(self.base(v.base)?),
-                    _ => None,
-                });
+                let (dp, xp) = (
+                    self.base(dst.base)?,
+                    match &loc {
+                        Loc::View(v) => Some(self.base(v.base)?),
+                        _ => None,
+                    },
+                );
                 self.repeat(n as i64 - 1, 1, &mut |e, i| {
                     let p = e.offset_by(dp, i, dst.strides[axis] * size * down);
                     let base = e.dynamic(p);

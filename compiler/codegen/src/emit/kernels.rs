@@ -192,7 +192,9 @@ impl Emitter<'_, '_> {
 
     /// Pointer, row stride and number of categories.
     fn draw_rows(&mut self, call: &mut Vec<Value>, temps: &mut Vec<View>, r: &DetRandom) -> Result<()> {
-        let Some(a) = r.args.first().copied() else { return Err(CodegenError::internal("a categorical draw without probabilities")) };
+        let Some(a) = r.args.first().copied() else {
+            return Err(CodegenError::internal("a categorical draw without probabilities"));
+        };
         let ty = self.st.func.atom_ty(a);
         let Some((k, outer)) = ty.shape.split_last() else {
             return Err(CodegenError::internal("a categorical draw from a scalar"));

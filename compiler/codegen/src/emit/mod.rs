@@ -162,9 +162,8 @@ impl<'s, 'f> Emitter<'s, 'f> {
             Precision::F64 => (types::F64, types::F64X2, types::I64X2, 2),
         };
         let sigs = HashMap::new();
-        let mut e = Emitter {
-            st, fb, float, vector, mask, lanes, has_fma, inputs, outputs, workspace, seed, step, sigs, block: 0,
-        };
+        let mut e =
+            Emitter { st, fb, float, vector, mask, lanes, has_fma, inputs, outputs, workspace, seed, step, sigs, block: 0 };
         e.restore()?;
         Ok(e)
     }
@@ -367,7 +366,10 @@ impl<'s, 'f> Emitter<'s, 'f> {
             Atom::Lit(l) => Ok(Loc::Scalar(self.lit(l))),
             Atom::Var(v) => match self.st.locs.get(v.index()) {
                 Some(Some(l)) => Ok(l.clone()),
-                _ => Err(CodegenError::internal(format!("{v} ({}) is used before it is defined", self.st.func.vars[v.index()].name))),
+                _ => Err(CodegenError::internal(format!(
+                    "{v} ({}) is used before it is defined",
+                    self.st.func.vars[v.index()].name
+                ))),
             },
         }
     }
@@ -376,7 +378,9 @@ impl<'s, 'f> Emitter<'s, 'f> {
     fn scalar(&mut self, a: Atom) -> Result<Value> {
         match self.loc(a)? {
             Loc::Scalar(v) => Ok(v),
-            Loc::Splat(_) | Loc::View(_) | Loc::Saved { .. } => Err(CodegenError::internal(format!("{a:?} is not a scalar here"))),
+            Loc::Splat(_) | Loc::View(_) | Loc::Saved { .. } => {
+                Err(CodegenError::internal(format!("{a:?} is not a scalar here")))
+            }
         }
     }
 

@@ -126,7 +126,9 @@ impl Emitter<'_, '_> {
             DType::Float => self.fconst(float, false),
             // Saturates: the largest and smallest integers stand for the infinities.
             DType::Int => self.iconst(float as i64),
-            DType::Bool => self.fb.ins().iconst(types::I8, i64::from(matches!(op, ReduceOp::All | ReduceOp::Prod | ReduceOp::Min))),
+            DType::Bool => {
+                self.fb.ins().iconst(types::I8, i64::from(matches!(op, ReduceOp::All | ReduceOp::Prod | ReduceOp::Min)))
+            }
         }
     }
 
@@ -169,8 +171,7 @@ impl Emitter<'_, '_> {
             let dt = nest.nodes[s.node].dtype();
             let zero = self.identity(s.op, dt);
             let view = View { base, offset, strides: s.strides.clone(), owners: Vec::new() };
-            let shape: Vec<usize> =
-                nest.shape.iter().zip(&s.strides).map(|(n, x)| if *x == 0 { 1 } else { *n }).collect();
+            let shape: Vec<usize> = nest.shape.iter().zip(&s.strides).map(|(n, x)| if *x == 0 { 1 } else { *n }).collect();
             self.copy(&view, &Loc::Scalar(zero), dt, &shape)?;
         }
         Ok(())
@@ -225,8 +226,7 @@ impl Emitter<'_, '_> {
             && stores.iter().all(|(_, t)| unit(*t))
             && sinks.iter().all(|s| s.from <= last || s.track.is_some_and(unit));
         let cost = nest.nodes.iter().filter(|x| !matches!(x, Node::Scalar(..))).count() + stores.len() + sinks.len();
-        let bodies: usize = shape[..last].iter().product::<usize>()
-            * if vector { n / self.lanes + n % self.lanes } else { n };
+        let bodies: usize = shape[..last].iter().product::<usize>() * if vector { n / self.lanes + n % self.lanes } else { n };
         let flat = bodies.saturating_mul(cost) <= FLAT;
         let wish = match cost {
             0..=7 => 4,
@@ -253,14 +253,18 @@ impl Emitter<'_, '_> {
             let n = plan.shape[axis] as i64;
             if plan.flat || n == 1 {
                 for k in 0..n {
-                    let next: Vec<Cursor> = cursors.iter().zip(&plan.tracks).map(|(c, t)| (c.0, c.1 + k * t.strides[axis])).collect();
+                    let next: Vec<Cursor> =
+                        cursors.iter().zip(&plan.tracks).map(|(c, t)| (c.0, c.1 + k * t.strides[axis])).collect();
                     self.level(plan, axis + 1, &next)?;
                 }
             } else {
                 self.repeat(n, 1, &mut |e, i| {
                     let mut memo: HashMap<(Value, i64), Value> = HashMap::new();
-                    let next: Vec<Cursor> =
-                        cursors.iter().zip(&plan.tracks).map(|(c, t)| (e.advance(&mut memo, c.0, i, t.strides[axis]), c.1)).collect();
+                    let next: Vec<Cursor> = cursors
+                        .iter()
+                        .zip(&plan.tracks)
+                        .map(|(c, t)| (e.advance(&mut memo, c.0, i, t.strides[axis]), c.1))
+                        .collect();
                     e.level(plan, axis + 1, &next)
                 })?;
             }
@@ -317,7 +321,8 @@ impl Emitter<'_, '_> {
     fn begin_sink(&mut self, plan: &mut Plan, i: usize) {
         let (vector, unroll) = (plan.vector, plan.unroll);
         let s = &mut plan.sinks[i];
-        let (scalar_type, vector_type) = (self.scalar_type(s.dtype), if s.dtype == DType::Bool { self.mask } else { self.vector });
+        let (scalar_type, vector_type) =
+            (self.scalar_type(s.dtype), if s.dtype == DType::Bool { self.mask } else { self.vector });
         let acc = s.acc.get_or_insert_with(|| Accumulators {
             vectors: (0..if vector { unroll } else { 0 }).map(|_| self.fb.declare_var(vector_type)).collect(),
             scalars: (0..if vector { 1 } else { unroll }).map(|_| self.fb.declare_var(scalar_type)).collect(),
@@ -338,7 +343,7 @@ impl Emitter<'_, '_> {
 
     fn end_sink(&mut self, plan: &mut Plan, i: usize, cursors: &[Cursor]) -> Result<()> {
         let s = &plan.sinks[i];
-        let (p, dt, tail) = (combiner(s.op), s.dtype, plan.shape[plan.shape.len() - 1] % self.lanes != 0);
+        let (p, dt, tail) = (combiner(s.op), s.dtype, !plan.shape[plan.shape.len() - 1].is_multiple_of(self.lanes));
         let Some(acc) = &s.acc else { return Ok(()) };
         let mut parts: Vec<Value> = Vec::new();
         let mut vectors: Vec<Value> = acc.vectors.iter().map(|v| self.fb.use_var(*v)).collect();
@@ -550,7 +555,9 @@ fn merge(shape: &[usize], arrays: &[&[i64]]) -> (Vec<usize>, Vec<Vec<i64>>) {
     let mut strides: Vec<Vec<i64>> = vec![Vec::new(); arrays.len()];
     for axis in (0..shape.len()).rev().filter(|a| shape[*a] != 1) {
         // Axes are collected from the innermost outwards.
-        let fits = out.last().is_some_and(|n| arrays.iter().zip(&strides).all(|(a, s)| s.last().is_some_and(|i| a[axis] == i * *n as i64)));
+        let fits = out
+            .last()
+            .is_some_and(|n| arrays.iter().zip(&strides).all(|(a, s)| s.last().is_some_and(|i| a[axis] == i * *n as i64)));
         if fits {
             if let Some(n) = out.last_mut() {
                 *n *= shape[axis];

@@ -59,9 +59,8 @@ impl Emitter<'_, '_> {
     }
 
     fn float_prim(&mut self, p: Prim, a: &[Value], vec: bool) -> Result<Value, CodegenError> {
-        let at = |i: usize| {
-            a.get(i).copied().ok_or_else(|| CodegenError::internal(format!("`{}` has too few operands", p.name())))
-        };
+        let at =
+            |i: usize| a.get(i).copied().ok_or_else(|| CodegenError::internal(format!("`{}` has too few operands", p.name())));
         let x = at(0)?;
         Ok(match p {
             Prim::Neg => self.fb.ins().fneg(x),
@@ -138,9 +137,8 @@ impl Emitter<'_, '_> {
     }
 
     fn int_prim(&mut self, p: Prim, a: &[Value]) -> Result<Value, CodegenError> {
-        let at = |i: usize| {
-            a.get(i).copied().ok_or_else(|| CodegenError::internal(format!("`{}` has too few operands", p.name())))
-        };
+        let at =
+            |i: usize| a.get(i).copied().ok_or_else(|| CodegenError::internal(format!("`{}` has too few operands", p.name())));
         let x = at(0)?;
         let cmp = |e: &mut Self, cc: IntCC| -> Result<Value, CodegenError> { Ok(e.fb.ins().icmp(cc, x, at(1)?)) };
         Ok(match p {
@@ -212,9 +210,8 @@ impl Emitter<'_, '_> {
     }
 
     fn bool_prim(&mut self, p: Prim, a: &[Value], vec: bool) -> Result<Value, CodegenError> {
-        let at = |i: usize| {
-            a.get(i).copied().ok_or_else(|| CodegenError::internal(format!("`{}` has too few operands", p.name())))
-        };
+        let at =
+            |i: usize| a.get(i).copied().ok_or_else(|| CodegenError::internal(format!("`{}` has too few operands", p.name())));
         let x = at(0)?;
         Ok(match p {
             Prim::And => self.fb.ins().band(x, at(1)?),

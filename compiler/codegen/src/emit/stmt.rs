@@ -109,7 +109,11 @@ impl Emitter<'_, '_> {
         let from = self.st.func.atom_ty(x).shape;
         let loc = match self.loc(x)? {
             Loc::Scalar(v) | Loc::Splat(v) => {
-                if shape.is_empty() { Loc::Scalar(v) } else { Loc::Splat(v) }
+                if shape.is_empty() {
+                    Loc::Scalar(v)
+                } else {
+                    Loc::Splat(v)
+                }
             }
             Loc::View(v) => {
                 let mut strides = vec![0; shape.len()];

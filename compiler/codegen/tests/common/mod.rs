@@ -75,7 +75,12 @@ pub(crate) fn agree(f: &Func<Det>, args: &dyn Fn(Precision) -> Vec<Tensor>, tole
             let found = native(f, &args, &Options { fuse, ..options(precision) });
             for (k, (e, g)) in expected.iter().zip(&found).enumerate() {
                 let d = distance(e, g);
-                assert!(d <= tolerance, "{} {} fuse={fuse} result {k}: off by {d}\n interp {e:?}\n native {g:?}", f.name, precision.name());
+                assert!(
+                    d <= tolerance,
+                    "{} {} fuse={fuse} result {k}: off by {d}\n interp {e:?}\n native {g:?}",
+                    f.name,
+                    precision.name()
+                );
             }
         }
     }

@@ -20,9 +20,10 @@ pub(super) const CODES: &[CodeInfo] = &[
     },
     CodeInfo {
         code: Code("E0903"),
-        name: "the compiler made a mistake",
-        page: "A pass of the compiler produced a program that breaks a rule of the IR, or met one that it can't handle. This is never the \
-               fault of a model. The message names the function and what went wrong; a report with the model file is welcome.\n\n\
-               Often the rest of the compiler is right: `--skip-pass NAME` leaves out an optimisation, which may help in the meantime.",
+        name: "fault of the compiler",
+        page: "A pass of the compiler, or code generation, met a program that an earlier pass should not have made. This is a fault of \
+               the compiler, not of your program.\n\nA report with the message, the model file and the command line is welcome. \
+               `ppl fit --engine interp` runs without code generation, and `ppl explain MODEL --emit=STAGE` shows how far the \
+               program came.",
     },
 ];

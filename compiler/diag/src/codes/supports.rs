@@ -40,6 +40,13 @@ Remove it, or correct its name."#,
         page: r#"Guides on unconstrained space, and parameters with a constraint, need a smooth map from the reals to the support. There is one for `real`, `positive`, `nonnegative`, `unit`, intervals with constant bounds, `simplex`, `ordered`. There is none for discrete choices: sum them out, or write a guide that draws them (`flip`, `categorical`) with a strategy such as `enumerate`. There is none for intervals whose bounds are random either: draw the position within them from `unit`."#,
     },
     CodeInfo {
+        code: Code("E0307"),
+        name: "initial value outside of its constraint",
+        page: "A parameter is declared with a constraint, and its initial value does not satisfy it, or lies on its boundary:\n\n    \
+               param tau: positive = 0.0\n\nParameters are optimised on a scale without bounds, where a boundary would be infinite, so \
+               the initial value must lie inside. Change it, or leave it out: every constraint has a default.",
+    },
+    CodeInfo {
         code: Code("E0308"),
         name: "a choice stands under different conditions",
         page: r#"A choice in a branch exists only where the branch is taken. The model makes it under a condition on earlier choices and the guide does not, or the other way round, so one of them may draw what the other can't score. Put it under the same condition in both:

@@ -1,0 +1,258 @@
+//! What a fit prints and saves.
+
+use super::{Estimated, Fitted, Settings};
+use crate::engine::{Globals, INITIAL, Machine, evaluate};
+use crate::model::Model;
+use crate::report::{Failure, terminal_width};
+use ppl_core::{DType, Support, Ty};
+use ppl_diag::Diagnostic;
+use ppl_driver::check::{Evaluated, FitPlan, Global, Program, elaborate_expression};
+use ppl_driver::{Cx, lower_expression};
+use ppl_fit::data::Array;
+use ppl_fit::rundir::{Place, RunFiles, write_run};
+use ppl_fit::step::Param;
+use ppl_fit::summary::{Draws, Summary, number};
+use ppl_transform::Chosen;
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Elements of a parameter that are printed.
+const SHOWN: usize = 6;
+/// Parameters that are printed.
+const SHOWN_PARAMETERS: usize = 12;
+
+/// Everything a fit gives.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    /// The settings it ran with.
+    pub(crate) settings: Settings,
+    /// The plan.
+    pub(crate) plan: FitPlan,
+    /// Strategy of each choice.
+    pub(crate) chosen: Vec<Chosen>,
+    /// Draws from the fitted guide.
+    pub(crate) draws: Draws,
+    /// The objective at the end.
+    pub(crate) estimate: Option<Estimated>,
+    /// The loop's outcome; parameters are unconstrained.
+    pub(crate) fitted: Fitted,
+    /// Constrained parameters.
+    pub(crate) parameters: Vec<Param>,
+    /// Why it ended early.
+    pub(crate) failure: Option<Diagnostic>,
+}
+
+/// The constrained parameters.
+pub(crate) fn parameters(model: &Model, program: &Program, globals: &Globals) -> Vec<Param> {
+    let shown = program.params.iter().enumerate().map(|(i, spec)| {
+        let free = globals.params.get(i)?;
+        let value = if spec.support == Support::Real { Some(free.clone()) } else { constrained(model, program, &spec.name, globals) };
+        let value = value?;
+        Some(Param { name: spec.name.clone(), shape: value.shape.clone(), values: value.to_f64() })
+    });
+    shown.flatten().collect()
+}
+
+/// The value that the program sees: a parameter is an expression like others.
+fn constrained(model: &Model, fitted: &Program, name: &str, globals: &Globals) -> Option<Array> {
+    let (e, _) = ppl_syntax::parse_expr(model.source.id, name);
+    let (checked, value) = elaborate_expression(&model.source.libraries(), &model.source.file, model.shapes.clone(), &e);
+    let program = checked.program;
+    let Some(Evaluated::Computed { func, inputs, .. }) = value else { return None };
+    let [Global::Param(i)] = inputs[..] else { return None };
+    let at = fitted.params.iter().position(|p| p.name == program.params[i].name)?;
+    let mut params = vec![globals.params[at].clone(); program.params.len()];
+    params[i] = globals.params[at].clone();
+    let globals = Globals { params, ..Globals::default() };
+    let lowered = lower_expression(&program, func, &inputs, &mut Cx::default()).ok()?;
+    let machine = Machine { engine: crate::args::EngineName::Interp, precision: ppl_abi::Precision::F64, seed: 0 };
+    evaluate(machine, &program, &lowered, &globals, INITIAL).ok()?.into_iter().next()
+}
+
+impl Outcome {
+    fn objective(&self) -> &str {
+        &self.plan.objective_name
+    }
+
+    fn summary(&self) -> Summary {
+        Summary::new(&self.draws, self.fitted.estimate)
+    }
+
+    /// The summary as text.
+    pub(crate) fn text(&self, saved: Option<&Path>, quiet: bool) -> String {
+        let mut out = String::new();
+        let title = match (self.plan.model.is_empty(), self.plan.guide.is_empty()) {
+            (true, _) => "fit".to_string(),
+            (false, true) => self.plan.model.clone(),
+            (false, false) => format!("{} with {}", self.plan.model, self.plan.guide),
+        };
+        let f = &self.fitted;
+        let seconds = f.elapsed.as_secs_f64();
+        let _ = writeln!(
+            out,
+            "{title}: {} steps in {} s ({} steps/s), {}",
+            f.trace.steps(),
+            number(seconds),
+            number(f.steps_per_second()),
+            f.status()
+        );
+        if let Some(e) = &self.estimate {
+            let _ = writeln!(
+                out,
+                "{} = {} +/- {} (Monte Carlo error, {} draws at the final parameters)",
+                self.objective(),
+                number(e.mean),
+                number(e.se),
+                e.draws
+            );
+        }
+        if !quiet {
+            out += &self.strategies();
+        }
+        if !self.draws.names.is_empty() {
+            out.push('\n');
+            out += &Summary::new(&self.draws, None).table(terminal_width());
+        }
+        let own: Vec<&Param> = self.parameters.iter().filter(|p| !p.name.contains('.')).collect();
+        if !own.is_empty() && (!quiet || self.draws.names.is_empty()) {
+            out += "\nparameters\n";
+            let width = own.iter().map(|p| p.name.len()).max().unwrap_or(0);
+            for p in own.iter().take(SHOWN_PARAMETERS) {
+                let _ = writeln!(out, "  {:width$}  {}", p.name, show(p));
+            }
+            if own.len() > SHOWN_PARAMETERS {
+                let _ = writeln!(out, "  .. and {} more", own.len() - SHOWN_PARAMETERS);
+            }
+        }
+        if !quiet {
+            for note in &f.notes {
+                let _ = writeln!(out, "\nnote: {note}");
+            }
+        }
+        if let Some(path) = saved {
+            let _ = writeln!(out, "\nsaved in {}", path.display());
+        }
+        out
+    }
+
+    fn strategies(&self) -> String {
+        let width = self.chosen.iter().map(|c| c.label.chars().count()).max().unwrap_or(0);
+        let mut out = String::new();
+        for c in &self.chosen {
+            let biased = if c.biased { ", biased" } else { "" };
+            let why = if c.why.is_empty() { String::new() } else { format!(" ({}{biased})", c.why) };
+            let _ = writeln!(out, "  {:width$}  {}{why}", c.label, c.strategy);
+        }
+        if out.is_empty() { out } else { format!("strategies\n{out}") }
+    }
+
+    /// The summary as JSON.
+    pub(crate) fn json(&self, saved: Option<&Path>) -> String {
+        let summary = self.summary().to_json();
+        let parameters: Map<String, Value> =
+            self.parameters.iter().map(|p| (p.name.clone(), nested(&Ty::float(p.shape.clone()), &p.values))).collect();
+        let value = json!({
+            "status": self.fitted.status(),
+            "failure": self.failure.as_ref().map(|d| json!({ "code": d.code.0, "title": d.title })),
+            "model": self.plan.model,
+            "guide": self.plan.guide,
+            "objective": self.objective_json(),
+            "rows": summary["rows"],
+            "draws": self.draws.len(),
+            "parameters": parameters,
+            "strategies": self.chosen.iter().map(strategy_json).collect::<Vec<_>>(),
+            "seed": self.settings.machine.seed,
+            "steps": self.fitted.trace.steps(),
+            "seconds": self.fitted.elapsed.as_secs_f64(),
+            "notes": self.fitted.notes,
+            "run": saved.map(|p| p.display().to_string()),
+        });
+        format!("{value:#}\n")
+    }
+
+    fn objective_json(&self) -> Value {
+        json!({
+            "name": self.objective(),
+            "mean": self.estimate.map(|e| e.mean),
+            "mcse": self.estimate.map(|e| e.se),
+            "draws": self.estimate.map(|e| e.draws),
+        })
+    }
+
+    /// Writes the run folder.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn save(&self, place: &Place, model: &Model, path: &Path) -> Result<PathBuf, Failure> {
+        let text = model.source.map.get(model.source.id).map_or(String::new(), |f| f.text.to_string());
+        let m = &self.settings.machine;
+        let options = json!({
+            "model_program": self.plan.model,
+            "guide": self.plan.guide,
+            "direction": if self.plan.maximize { "maximize" } else { "minimize" },
+            "objective": self.objective_json(),
+            "optimizer": self.settings.optimizer.to_string(),
+            "schedule": self.settings.optimizer.schedule,
+            "particles": self.plan.particles,
+            "steps": self.settings.steps,
+            "draws": self.settings.draws,
+            "precision": m.precision.name(),
+            "engine": if m.engine == crate::args::EngineName::Jit { "jit" } else { "interp" },
+            "strategies": self.chosen.iter().map(strategy_json).collect::<Vec<_>>(),
+            "seconds": self.fitted.elapsed.as_secs_f64(),
+        });
+        let settings = ppl_fit::rundir::Settings {
+            status: self.fitted.status().to_string(),
+            failure: self.failure.as_ref().map(|d| d.title.clone()),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            model: path.display().to_string(),
+            model_source: text,
+            seed: m.seed,
+            next_step: self.fitted.next_step,
+            data: model.bound.sources.clone(),
+            options: options.as_object().cloned().unwrap_or_default(),
+            notes: self.fitted.notes.clone(),
+        };
+        let summary = self.summary();
+        let files = RunFiles {
+            settings: &settings,
+            params: &self.parameters,
+            state: &self.fitted.state,
+            trace: &self.fitted.trace,
+            summary: &summary,
+            draws: (!self.draws.is_empty()).then_some(&self.draws),
+        };
+        write_run(place, files).map_err(Failure::plain)
+    }
+}
+
+fn strategy_json(c: &Chosen) -> Value {
+    json!({ "choice": c.label, "dist": c.dist, "strategy": c.strategy, "why": c.why, "biased": c.biased })
+}
+
+fn show(p: &Param) -> String {
+    if p.shape.is_empty() {
+        return p.values.first().map_or(String::new(), |x| number(*x));
+    }
+    let shown: Vec<String> = p.values.iter().take(SHOWN).map(|x| number(*x)).collect();
+    let more = if p.values.len() > SHOWN { ", .." } else { "" };
+    let shape = if p.shape.len() > 1 { format!(" (shape {:?})", p.shape) } else { String::new() };
+    format!("[{}{more}]{shape}", shown.join(", "))
+}
+
+/// Nested arrays of this type; numbers that are not finite are null.
+pub(crate) fn nested(ty: &Ty, values: &[f64]) -> Value {
+    match ty.shape.split_first() {
+        None => values.first().map_or(Value::Null, |x| match ty.dtype {
+            DType::Float => json!(x),
+            DType::Int => json!(*x as i64),
+            DType::Bool => json!(*x != 0.0),
+        }),
+        Some((n, rest)) => {
+            let inner = Ty::new(ty.dtype, rest);
+            let width = inner.numel();
+            Value::Array((0..*n).map(|i| nested(&inner, &values[i * width..(i + 1) * width])).collect())
+        }
+    }
+}
