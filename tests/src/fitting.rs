@@ -43,7 +43,8 @@ impl Fitted {
     pub fn new(model: &Model, overrides: &FitOverrides, steps: Option<u64>) -> Result<Fitted, Failure> {
         let program = model.check(overrides)?;
         let (code, steps) = model.lower(&program, steps)?;
-        let data: Vec<Input> = program.data.iter().map(|d| model.arrays.get(&d.name).map_or(Vec::new(), |a| a.to_f64())).collect();
+        let data: Vec<Input> =
+            program.data.iter().map(|d| model.arrays.get(&d.name).map_or(Vec::new(), |a| a.to_f64())).collect();
         let mut lets: Vec<Input> = Vec::new();
         let run = |f: &Func<Det>, args: &[Input]| {
             interpret(&program.module.dets, f, args, Precision::F64, 0, 0).unwrap_or_else(|e| panic!("{e}"))

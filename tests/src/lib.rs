@@ -35,5 +35,8 @@ pub fn bless(path: &std::path::Path, found: &str) -> Result<(), String> {
     if expected == found {
         return Ok(());
     }
-    Err(format!("{} is not what was found (PPL_BLESS=1 rewrites it)\n--- expected\n{expected}\n--- found\n{found}", path.display()))
+    Err(format!(
+        "{} is not what was found (PPL_BLESS=1 rewrites it)\n--- expected\n{expected}\n--- found\n{found}",
+        path.display()
+    ))
 }

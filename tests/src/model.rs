@@ -95,8 +95,7 @@ impl Model {
         let (specs, _) = ppl_check::data_declarations(&source.libraries(), &source.file);
         let decls: Vec<DataDecl> = specs.iter().map(declaration).collect();
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_string()).collect();
-        let request =
-            BindRequest { decls: &decls, arguments: &arguments, model_dir: &source.dir, known_sizes: &BTreeMap::new() };
+        let request = BindRequest { decls: &decls, arguments: &arguments, model_dir: &source.dir, known_sizes: &BTreeMap::new() };
         match bind(request) {
             Ok(bound) => {
                 let mut sizes: BTreeMap<String, i64> = bound.sizes.iter().map(|(n, s)| (n.clone(), *s as i64)).collect();
@@ -137,8 +136,7 @@ fn optimizer(written: Option<&Setting>) -> Result<Optimizer, Diagnostic> {
         Some(SettingValue::Call { name, args }) => {
             let number = |v: &SettingValue| if let SettingValue::Number(n) = v { Some(*n) } else { None };
             let positional: Vec<f64> = args.iter().filter(|(n, _)| n.is_none()).filter_map(|(_, v)| number(v)).collect();
-            let named: Vec<(&str, f64)> =
-                args.iter().filter_map(|(n, v)| Some((n.as_deref()?, number(v)?))).collect();
+            let named: Vec<(&str, f64)> = args.iter().filter_map(|(n, v)| Some((n.as_deref()?, number(v)?))).collect();
             let mut spec = optim::OptimizerSpec::from_call(name, &positional, &named)?;
             for (n, v) in args {
                 if n.as_deref() == Some("schedule") {
@@ -171,8 +169,7 @@ fn schedule(v: &SettingValue) -> Result<optim::Schedule, Diagnostic> {
         SettingValue::Call { name, args } => {
             let number = |v: &SettingValue| if let SettingValue::Number(n) = v { Some(*n) } else { None };
             let positional: Vec<f64> = args.iter().filter(|(n, _)| n.is_none()).filter_map(|(_, v)| number(v)).collect();
-            let named: Vec<(&str, f64)> =
-                args.iter().filter_map(|(n, v)| Some((n.as_deref()?, number(v)?))).collect();
+            let named: Vec<(&str, f64)> = args.iter().filter_map(|(n, v)| Some((n.as_deref()?, number(v)?))).collect();
             optim::Schedule::from_call(name, &positional, &named)
         }
         SettingValue::Name(name) => optim::Schedule::from_call(name, &[], &[]),

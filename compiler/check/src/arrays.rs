@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 impl<S: ElabStage> FnElab<'_, S> {
     /// `a` as a real array; ints are converted, truth values are not.
-    pub(crate) fn to_real(&mut self, a: Arr, span: Span) -> Option<Arr> {
+    pub(crate) fn as_real(&mut self, a: Arr, span: Span) -> Option<Arr> {
         match (a.dtype, a.konst) {
             (DType::Float, _) => Some(a),
             (DType::Int, Some(Lit::Int(i))) => Some(Arr::lit(Lit::Float(i as f64))),
@@ -49,11 +49,11 @@ impl<S: ElabStage> FnElab<'_, S> {
             let a = args[i].clone();
             let wrong = match p.elem {
                 Elem::Real => {
-                    args[i] = self.to_real(a, at)?;
+                    args[i] = self.as_real(a, at)?;
                     continue;
                 }
                 Elem::Num | Elem::Any if any_real && a.dtype == DType::Int => {
-                    args[i] = self.to_real(a, at)?;
+                    args[i] = self.as_real(a, at)?;
                     continue;
                 }
                 Elem::Num => (a.dtype == DType::Bool).then_some("a number"),

@@ -12,7 +12,7 @@ pub(crate) fn free_size(support: &Support, shape: &[usize]) -> Option<usize> {
         Support::Real | Support::Interval { .. } | Support::Ordered => Some(all),
         Support::Simplex => {
             let k = *shape.last()?;
-            if k == 0 { None } else { Some(all / k * (k - 1)) }
+            Some(all.checked_div(k)? * (k - 1))
         }
         _ => None,
     }

@@ -110,7 +110,7 @@ impl<S: ElabStage> FnElab<'_, S> {
 
     fn real_array(&mut self, arg: &Argument) -> Option<Arr> {
         let a = self.as_array(arg.0.clone(), arg.1)?;
-        self.to_real(a, arg.1)
+        self.as_real(a, arg.1)
     }
 
     fn known_size(&mut self, arg: &Argument) -> Option<Dim> {
@@ -230,7 +230,7 @@ impl<S: ElabStage> FnElab<'_, S> {
             }
             "cholesky" => {
                 let a = self.one(name, args, span)?;
-                let a = self.to_real(a, args[0].1)?;
+                let a = self.as_real(a, args[0].1)?;
                 self.ranks(name, &a, 2, args[0].1)?;
                 self.same(name, &a.dims[0], &a.dims[1], (&a, args[0].1), (&a, args[0].1))?;
                 let atom = self.b.linalg(Linalg::Cholesky, &[a.atom]);
@@ -265,7 +265,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                     }
                     _ => {
                         self.ranks(name, &a, 1, args[0].1)?;
-                        let a = self.to_real(a, args[0].1)?;
+                        let a = self.as_real(a, args[0].1)?;
                         let all = self.b.scatter_add(flat, a.atom, 0, n * n);
                         let atom = self.b.reshape(all, &[n, n]);
                         self.arr(atom, DType::Float, vec![a.dims[0].clone(), a.dims[0].clone()])
@@ -361,7 +361,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                 let (mut arrs, spans) = self.arrays(args)?;
                 if arrs.iter().any(|a| a.dtype == DType::Float) {
                     for (a, s) in arrs.iter_mut().zip(&spans) {
-                        *a = self.to_real(a.clone(), *s)?;
+                        *a = self.as_real(a.clone(), *s)?;
                     }
                 }
                 let skip = usize::from(name == "concat");
@@ -398,7 +398,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                     let atom = self.b.un(Prim::ToReal, a.atom);
                     return self.arr(atom, DType::Float, a.dims);
                 }
-                self.to_real(a, args[0].1).map(Value::Array)
+                self.as_real(a, args[0].1).map(Value::Array)
             }
             "int" => {
                 let a = self.one(name, args, span)?;
@@ -608,7 +608,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         let mut atoms = Vec::new();
         for (i, arg) in args.iter().enumerate() {
             let a = self.as_array(arg.0.clone(), arg.1)?;
-            let a = if kind == RngKind::Binomial && i == 0 { a } else { self.to_real(a, arg.1)? };
+            let a = if kind == RngKind::Binomial && i == 0 { a } else { self.as_real(a, arg.1)? };
             self.ranks(name, &a, usize::from(kind == RngKind::Categorical), arg.1)?;
             atoms.push(a.atom);
         }

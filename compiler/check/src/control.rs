@@ -57,7 +57,6 @@ impl<S: ElabStage> FnElab<'_, S> {
     }
 
     /// Brings the results of two branches to one type.
-    #[expect(clippy::type_complexity, reason = "two branches, each a value and its statements")]
     fn unify(
         &mut self,
         a: Value,
@@ -127,7 +126,7 @@ impl<S: ElabStage> FnElab<'_, S> {
 
     fn convert_in(&mut self, a: Arr, stmts: &mut Vec<ppl_core::Stmt<S>>, span: Span) -> Option<Arr> {
         self.b.begin();
-        let out = self.to_real(a, span);
+        let out = self.as_real(a, span);
         stmts.extend(self.b.end(Vec::new()).stmts);
         out
     }
@@ -469,7 +468,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         match (layout, v) {
             (_, Value::Error) => None,
             (Layout::Array { dtype, dims, .. }, Value::Array(a)) => {
-                let a = if *dtype == DType::Float { self.to_real(a, span)? } else { a };
+                let a = if *dtype == DType::Float { self.as_real(a, span)? } else { a };
                 let a = self.fill(&a, dims).unwrap_or(a);
                 if a.dtype != *dtype || a.dims != *dims {
                     let name = f.carry[k].name.as_str().to_string();

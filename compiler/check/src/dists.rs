@@ -29,7 +29,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         let mut batch: Option<(Vec<Dim>, usize)> = None;
         for (i, (a, at)) in args.into_iter().enumerate() {
             let a = match (wanted[i], a.dtype) {
-                (DType::Float, DType::Int) => match self.to_real(a, at) {
+                (DType::Float, DType::Int) => match self.as_real(a, at) {
                     Some(a) => a,
                     None => return Value::Error,
                 },
@@ -161,7 +161,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         let inst = self.s.module.dist(d.dist);
         let event = inst.event.clone();
         let x = if event.dtype == DType::Float {
-            match self.to_real(x.clone(), x_span) {
+            match self.as_real(x.clone(), x_span) {
                 Some(x) => x,
                 None => return Value::Error,
             }
@@ -365,7 +365,7 @@ impl Session {
                 "sample" => {
                     let v = me.expr(&m.body);
                     let a = me.as_array(v, m.body.span)?;
-                    let a = if event.dtype == DType::Float { me.to_real(a, m.body.span)? } else { a };
+                    let a = if event.dtype == DType::Float { me.as_real(a, m.body.span)? } else { a };
                     if a.ty() != event {
                         me.wrong_shape(
                             "a draw",

@@ -58,7 +58,7 @@ impl<S: ElabStage> FnElab<'_, S> {
             ExprKind::Comprehension(f) => self.for_loop(f, true),
             ExprKind::Block(b) => self.scoped_block(b),
             ExprKind::Expect(b) => match self.scoped_block(b) {
-                Value::Array(a) if a.is_scalar() && a.dtype != DType::Bool => match self.to_real(a, e.span) {
+                Value::Array(a) if a.is_scalar() && a.dtype != DType::Bool => match self.as_real(a, e.span) {
                     Some(a) => Value::Array(Arr { estimate: true, konst: None, ..a }),
                     None => Value::Error,
                 },
@@ -129,7 +129,7 @@ impl<S: ElabStage> FnElab<'_, S> {
     /// A real scalar.
     pub(crate) fn real_scalar(&mut self, e: &Expr, what: &str) -> Option<Arr> {
         let a = self.array(e)?;
-        let a = self.to_real(a, e.span)?;
+        let a = self.as_real(a, e.span)?;
         if !a.is_scalar() {
             self.report(
                 Diagnostic::error(codes::SHAPES_DISAGREE, format!("{what} must be a scalar"))
@@ -153,21 +153,22 @@ impl<S: ElabStage> FnElab<'_, S> {
             Some(TopName::Error | TopName::Pending(_)) => return Some(Value::Error),
             Some(TopName::Strategy) | None => {}
         }
-        match name {
-            "pi" => Some(Value::Array(Arr::lit(Lit::Float(std::f64::consts::PI)))),
-            "inf" => Some(Value::Array(Arr::lit(Lit::Float(f64::INFINITY)))),
-            "nan" => Some(Value::Array(Arr::lit(Lit::Float(f64::NAN)))),
-            _ => crate::builtins::NAMES
-                .iter()
-                .copied()
-                .chain(ppl_core::PRIMS.iter().flat_map(|t| t.iter()).filter(|p| p.callable).map(|p| p.name))
-                .find(|b| *b == name)
-                .map(Value::Builtin),
+        known(name)
+    }
+
+    /// As [`Self::lookup_quiet`], for a name in a text: the library's texts see only the library's names.
+    fn lookup_at(&mut self, id: &Ident) -> Option<Value> {
+        if self.s.in_library(id.span) {
+            if let Some(v) = self.local(id.as_str()) {
+                return Some(v);
+            }
+            return self.s.library_decl(id.as_str()).map(Value::Decl).or_else(|| known(id.as_str()));
         }
+        self.lookup_quiet(id.as_str())
     }
 
     fn name(&mut self, id: &Ident) -> Value {
-        if let Some(v) = self.lookup_quiet(id.as_str()) {
+        if let Some(v) = self.lookup_at(id) {
             return v;
         }
         if let Some(v) = self.outside_loop(id) {
@@ -258,7 +259,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         };
         if prim == Prim::Div {
             // Division is always real.
-            let (Some(x), Some(y)) = (self.to_real(x, a.span), self.to_real(y, b.span)) else {
+            let (Some(x), Some(y)) = (self.as_real(x, a.span), self.as_real(y, b.span)) else {
                 return Value::Error;
             };
             return Value::unit_or(self.elementwise(prim, vec![x, y], &spans, span));
@@ -276,7 +277,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         if y.const_int() == Some(2) && x.dtype == DType::Float {
             return self.elementwise(Prim::Square, vec![x], &spans[..1], span);
         }
-        let (x, y) = (self.to_real(x, spans[0])?, self.to_real(y, spans[1])?);
+        let (x, y) = (self.as_real(x, spans[0])?, self.as_real(y, spans[1])?);
         self.elementwise(Prim::Pow, vec![x, y], spans, span)
     }
 
@@ -297,7 +298,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         }
         if arrs.iter().any(|a| a.dtype == DType::Float) {
             for (a, p) in arrs.iter_mut().zip(parts) {
-                match self.to_real(a.clone(), p.span) {
+                match self.as_real(a.clone(), p.span) {
                     Some(r) => *a = r,
                     None => return Value::Error,
                 }
@@ -547,5 +548,20 @@ impl<S: ElabStage> FnElab<'_, S> {
             Value::Decl(id) if matches!(&*self.s.decl(id), Decl::Gen(_)) => self.call_decl(id, Vec::new(), span),
             v => v,
         }
+    }
+}
+
+/// Constants and built-in functions.
+fn known(name: &str) -> Option<Value> {
+    match name {
+        "pi" => Some(Value::Array(Arr::lit(Lit::Float(std::f64::consts::PI)))),
+        "inf" => Some(Value::Array(Arr::lit(Lit::Float(f64::INFINITY)))),
+        "nan" => Some(Value::Array(Arr::lit(Lit::Float(f64::NAN)))),
+        _ => crate::builtins::NAMES
+            .iter()
+            .copied()
+            .chain(ppl_core::PRIMS.iter().flat_map(|t| t.iter()).filter(|p| p.callable).map(|p| p.name))
+            .find(|b| *b == name)
+            .map(Value::Builtin),
     }
 }

@@ -43,6 +43,9 @@ pub(crate) struct FnElab<'s, S: ElabStage> {
     pub(crate) conditional: bool,
 }
 
+/// Indices of loops with their lengths, outermost first.
+pub(crate) type Lanes = Vec<(Atom, usize)>;
+
 /// A loop around the statement being elaborated.
 #[derive(Clone, Debug)]
 pub(crate) struct LoopCtx {
@@ -209,7 +212,7 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
     }
 
     /// The scalar operands of enclosing loops, for draws: maps and scans.
-    pub(crate) fn draw_path(&self) -> (Vec<(Atom, usize)>, Vec<(Atom, usize)>) {
+    pub(crate) fn draw_path(&self) -> (Lanes, Lanes) {
         let pick = |scan: bool| self.loops.iter().filter(|l| l.scan == scan).map(|l| (Atom::Var(l.index), l.len.n)).collect();
         (pick(false), pick(true))
     }

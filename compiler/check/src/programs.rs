@@ -63,7 +63,7 @@ impl<S: ElabStage> FnElab<'_, S> {
             self.s.gen_captures.insert(g.id.0, captures);
             return Value::Program(Box::new(GenVal { args: passed, level: self.level, span, ..g }));
         }
-        if self.level > 32 {
+        if self.level > 32 || self.s.active.contains(&key) {
             return self.fail(
                 Diagnostic::error(codes::TOO_DEEP, format!("`{}` calls itself without end", c.name))
                     .label(span, "the call")
@@ -74,6 +74,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         let decl_span = self.s.decls[id.0].1;
         let level = self.level + 1;
         let errors = self.s.diagnostics.len();
+        self.s.active.push(key.clone());
         let mut me = FnElab::<Gen>::new(self.s, c.name.as_str(), level, false);
         me.strategies = strategies.clone();
         for ((v, at), p) in args.iter().zip(&c.params) {
@@ -97,6 +98,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         let named = std::mem::take(&mut me.choice_dims);
         let broken = std::mem::take(&mut me.broken);
         let done = me.finish(results, decl_span);
+        self.s.active.pop();
         let gen_id = self.s.module.add_gen(done.func);
         self.s.broken.insert(gen_id.0, broken);
         self.s.choice_dims.extend(named.into_iter().map(|(n, d)| ((gen_id.0, n), d)));
@@ -196,7 +198,7 @@ impl<S: ElabStage> FnElab<'_, S> {
     /// A value as the choice's type.
     fn fits_choice(&mut self, a: Arr, choice: &Choice, span: Span, program: &GenVal) -> Option<Arr> {
         let a = match (choice.ty.dtype, a.dtype) {
-            (DType::Float, DType::Int) => self.to_real(a, span)?,
+            (DType::Float, DType::Int) => self.as_real(a, span)?,
             _ => a,
         };
         let dims = self.choice_dims(program, choice);

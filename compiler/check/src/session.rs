@@ -5,11 +5,11 @@ use crate::func::FnElab;
 use crate::value::{Arr, DeclId, Dim, FIRST_STAND_IN, GenVal, Value};
 use crate::{DataShapes, Override};
 use ppl_core::{DType, Det, DetId, DistId, Lit, Module, StrategyId, Support};
-use ppl_diag::{Diagnostic, Span, did_you_mean};
+use ppl_diag::{Diagnostic, FileId, Span, did_you_mean};
 use ppl_syntax::ast::{
     Callable, DataDecl, Dist, ExprKind, File, Fit, Item, ItemKind, Let, Literal, Param, PatternKind, Strategy,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// A value from outside: what an entry function takes.
@@ -68,6 +68,11 @@ pub(crate) struct Session {
     pub(crate) diagnostics: Vec<Diagnostic>,
     pub(crate) decls: Vec<(Rc<Decl>, Span)>,
     pub(crate) names: HashMap<String, (TopName, Span)>,
+    /// What the names of the library's own texts stand for: a model's names don't change them.
+    library_names: HashMap<String, (TopName, Span)>,
+    library_files: HashSet<FileId>,
+    /// Programs whose bodies are being elaborated, by instance.
+    pub(crate) active: Vec<String>,
     pub(crate) strategies: Vec<StrategyDecl>,
     pub(crate) fits: Vec<(Rc<Fit>, Span)>,
     pub(crate) data: Vec<crate::DataSpec>,
@@ -99,6 +104,9 @@ impl Session {
             diagnostics: Vec::new(),
             decls: Vec::new(),
             names: HashMap::new(),
+            library_names: HashMap::new(),
+            library_files: HashSet::new(),
+            active: Vec::new(),
             strategies: Vec::new(),
             fits: Vec::new(),
             data: Vec::new(),
@@ -131,8 +139,27 @@ impl Session {
 
     /// Declares the items of `file`. Library files come first and may be redefined by the user's.
     pub(crate) fn declare(&mut self, file: &File, library: bool) {
+        if library {
+            self.library_files.extend(file.items.iter().map(|i| i.span.file));
+        }
         for item in &file.items {
             self.declare_item(item, library);
+        }
+        if library {
+            self.library_names = self.names.clone();
+        }
+    }
+
+    /// Whether a place is in the library's texts.
+    pub(crate) fn in_library(&self, span: Span) -> bool {
+        self.library_files.contains(&span.file)
+    }
+
+    /// What a top-level name stands for in the library's texts, where that is a declaration.
+    pub(crate) fn library_decl(&self, name: &str) -> Option<DeclId> {
+        match self.library_names.get(name) {
+            Some((TopName::Decl(d), _)) => Some(*d),
+            _ => None,
         }
     }
 
@@ -354,7 +381,7 @@ impl Session {
                 let v = me.expr(init);
                 let a = me.as_array(v, init.span)?;
                 if a.dtype == DType::Bool {
-                    me.to_real(a, init.span)?;
+                    me.as_real(a, init.span)?;
                     return None;
                 }
                 (DType::Float, Support::Real, a.dims)
@@ -420,7 +447,7 @@ impl Session {
         let Value::Array(a) = me.expr(init) else {
             return None;
         };
-        let a = me.to_real(a, init.span)?;
+        let a = me.as_real(a, init.span)?;
         let Some(a) = me.fill(&a, dims) else {
             let (s, d) = (init.span, init.span);
             me.wrong_shape(&format!("the parameter `{name}`"), DType::Float, dims, &a, s, d);

@@ -80,7 +80,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                 }
             };
             let a = self.as_array(value, n.span)?;
-            args.push(self.to_real(a, n.span)?.atom);
+            args.push(self.as_real(a, n.span)?.atom);
         }
         for (name, _) in
             n.args.iter().filter(|(name, _)| name.as_ref().is_some_and(|n| !decl.ast.params.iter().any(|p| p.name == n.as_str())))
@@ -118,7 +118,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         };
         let event = self.s.module.dist(own.dist).event.clone();
         let a = if event.dtype == DType::Float {
-            match self.to_real(a, x_span) {
+            match self.as_real(a, x_span) {
                 Some(a) => a,
                 None => return Value::Error,
             }

@@ -183,7 +183,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         }
         for (e, d) in written.iter().zip(dims) {
             if let ExprKind::Name(id) = &e.kind
-                && self.lookup_quiet(id.as_str()).is_none()
+                && (if self.s.in_library(id.span) { self.local(id.as_str()) } else { self.lookup_quiet(id.as_str()) }).is_none()
             {
                 let name = d.name.clone().unwrap_or_else(|| id.name.to_string().into());
                 self.bind(id.as_str(), Value::Array(Arr { size_name: Some(name), ..Arr::lit(ppl_core::Lit::Int(d.n as i64)) }));
@@ -205,7 +205,7 @@ impl<S: ElabStage> FnElab<'_, S> {
             (_, Value::Error) => Value::Error,
             (Written::Array { dtype, support, dims, .. }, Value::Array(a)) => {
                 let a = if dtype == DType::Float && a.dtype == DType::Int {
-                    match self.to_real(a, span) {
+                    match self.as_real(a, span) {
                         Some(a) => a,
                         None => return Value::Error,
                     }

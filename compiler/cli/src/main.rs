@@ -27,7 +27,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => {
             let code = e.exit_code();
-            if e.use_stderr() { report::remark(&e.render().ansi().to_string()) } else { report::say(&e.render().to_string()) }
+            if e.use_stderr() {
+                report::remark(&e.render().ansi().to_string())
+            } else {
+                report::say(&e.render().to_string())
+            }
             return ExitCode::from(code as u8);
         }
     };

@@ -184,7 +184,7 @@ impl Shown {
             labels: text.map_or(Vec::new(), |t| {
                 d.labels.iter().filter(|l| Some(l.span.file) == file).map(|l| label(l.span, &l.text, &t.text)).collect()
             }),
-            source: text.map(|t| NamedSource::new(t.name.to_string(), t.text.to_string())),
+            source: text.map(|t| NamedSource::new(&t.name, t.text.to_string())),
             related: Vec::new(),
         }
     }

@@ -98,7 +98,7 @@ impl Module {
         let mut out = Vec::new();
         let mut loops = HashMap::new();
         let f = self.generative(id);
-        self.collect(f, &f.body, &mut loops, false, &mut |entry| {
+        self.collect(Wanted::Choices, f, &f.body, &mut loops, false, &mut |entry| {
             if let Entry::Choice(c) = entry {
                 out.push(c);
             }
@@ -111,7 +111,7 @@ impl Module {
         let mut out = Vec::new();
         let mut loops = HashMap::new();
         let f = self.generative(id);
-        self.collect(f, &f.body, &mut loops, false, &mut |entry| {
+        self.collect(Wanted::Reports, f, &f.body, &mut loops, false, &mut |entry| {
             if let Entry::Report(r) = entry {
                 out.push(r);
             }
@@ -121,6 +121,7 @@ impl Module {
 
     fn collect(
         &self,
+        wanted: Wanted,
         f: &Func<Gen>,
         block: &Block<Gen>,
         loops: &mut HashMap<Var, usize>,
@@ -130,16 +131,16 @@ impl Module {
         for stmt in &block.stmts {
             match &stmt.op {
                 Op::If { then, els, .. } => {
-                    self.collect(f, then, loops, true, emit);
-                    self.collect(f, els, loops, true, emit);
+                    self.collect(wanted, f, then, loops, true, emit);
+                    self.collect(wanted, f, els, loops, true, emit);
                 }
                 Op::Map { len, index, body } => {
                     loops.insert(*index, *len);
-                    self.collect(f, body, loops, conditional, emit);
+                    self.collect(wanted, f, body, loops, conditional, emit);
                 }
                 Op::Scan(s) => {
                     loops.insert(s.index, s.len);
-                    self.collect(f, &s.body, loops, conditional, emit);
+                    self.collect(wanted, f, &s.body, loops, conditional, emit);
                 }
                 Op::Random(GenRandom::Sample { dist, addr, .. }) => {
                     let d = self.dist(dist.dist);
@@ -154,7 +155,7 @@ impl Module {
                 }
                 Op::Random(GenRandom::Call { callee, addr, .. }) => {
                     let outer = axes(&addr.indices, loops);
-                    for c in self.choices(*callee) {
+                    for c in if wanted == Wanted::Choices { self.choices(*callee) } else { Vec::new() } {
                         emit(Entry::Choice(Choice {
                             addr: format!("{}.{}", addr.name, c.addr),
                             ty: c.ty.lifted(&outer),
@@ -162,7 +163,7 @@ impl Module {
                             ..c
                         }));
                     }
-                    for r in self.reports(*callee) {
+                    for r in if wanted == Wanted::Reports { self.reports(*callee) } else { Vec::new() } {
                         emit(Entry::Report(ReportInfo {
                             name: format!("{}.{}", addr.name, r.name),
                             ty: r.ty.lifted(&outer),
@@ -179,6 +180,13 @@ impl Module {
             }
         }
     }
+}
+
+/// What a walk is for: only that is collected from called programs, so that nesting costs no more than its size.
+#[derive(Clone, Copy, PartialEq)]
+enum Wanted {
+    Choices,
+    Reports,
 }
 
 enum Entry {
