@@ -13,7 +13,7 @@ use ppl_core::Det;
 use ppl_diag::{Diagnostic, FileId, SourceMap};
 use ppl_driver::check::{Evaluated, FitOverrides, Program, elaborate_density, elaborate_expression};
 use ppl_driver::{Cx, Disk, Files, Lowered, Source, lower_density, lower_expression};
-use ppl_fit::data::{Array, Bound};
+use ppl_fit::data::Array;
 use ppl_fit::step::Param;
 use ppl_syntax::ast::{Block, Expr, ExprKind, Item, ItemKind, PatternKind};
 use ppl_syntax::{Repl, parse_expr, parse_repl};
@@ -105,17 +105,7 @@ impl Session {
     /// # Errors
     /// Data that are wrong.
     pub(crate) fn model(&self, source: Source) -> Result<Model, Failure> {
-        // `:data` names files from the folder that the user is in; those that a declaration names are optional here.
-        match model::with_data(source, &self.data, Need::Some) {
-            Ok(m) => Ok(m),
-            Err((source, problems)) => {
-                let absent = problems.iter().all(|d| matches!(d.code.0, "E0604" | "E0601") && !d.labels.is_empty());
-                if absent && self.data.is_empty() {
-                    return Ok(Model { source, bound: Bound::default(), shapes: None });
-                }
-                Err(Failure::program(&source.map, problems))
-            }
-        }
+        model::with_data(source, &self.data, Need::Some).map_err(|(s, d)| Failure::program(&s.map, d))
     }
 
     /// Takes over the declarations of a file; data that it names are found beside it.
