@@ -5,13 +5,19 @@ use std::path::PathBuf;
 
 /// Probabilistic programs, fitted by variational inference that the program itself describes.
 #[derive(Debug, Parser)]
-#[command(name = "ppl", version, about, propagate_version = true, after_help = "\
+#[command(
+    name = "ppl",
+    version,
+    about,
+    propagate_version = true,
+    after_help = "\
 Exit codes: 0 fine; 1 the program or its data are wrong; 2 wrong usage; 3 a fault of ppl itself; 4 the fit failed numerically.
 
 Examples:
   ppl check model.ppl
   ppl fit model.ppl --data data.csv
-  ppl explain E0412")]
+  ppl explain E0412"
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

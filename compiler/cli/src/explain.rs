@@ -92,7 +92,8 @@ fn stage_text(
     if !machine_code {
         return Ok(cx.emitted.first().map_or(String::new(), |t| t.trim_end().to_string() + "\n"));
     }
-    let precision = args.precision.map_or(Precision::F64, |p| if p == PrecisionName::F32 { Precision::F32 } else { Precision::F64 });
+    let precision =
+        args.precision.map_or(Precision::F64, |p| if p == PrecisionName::F32 { Precision::F32 } else { Precision::F64 });
     let options = Options { keep_text: stage.is_some(), ..Options::new(precision, ppl_tensor::address) };
     let compiled = compile(&code.step, &options).map_err(|e| fail(vec![crate::engine::fault(&e.to_string())]))?;
     let times = compiled.times();

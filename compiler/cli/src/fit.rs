@@ -186,7 +186,13 @@ fn settings(plan: &FitPlan, args: &RunArgs) -> Result<Settings, Diagnostic> {
 }
 
 /// The objective at the final parameters: mean and standard error over independent particles.
-fn estimate(machine: Machine, program: &Program, lowered: &Lowered, globals: &Globals, each: usize) -> Result<Estimated, Diagnostic> {
+fn estimate(
+    machine: Machine,
+    program: &Program,
+    lowered: &Lowered,
+    globals: &Globals,
+    each: usize,
+) -> Result<Estimated, Diagnostic> {
     let mut run = Evaluator::new(machine, program, lowered, globals)?;
     let mut values = Vec::new();
     for call in 0..ESTIMATES.div_ceil(each.max(1)).min(CALLS) {

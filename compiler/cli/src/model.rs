@@ -129,9 +129,7 @@ pub(crate) fn constraint(s: &Support) -> Constraint {
         Support::Interval { lo, hi } => {
             Constraint::Interval { lo: lo.unwrap_or(f64::NEG_INFINITY), hi: hi.unwrap_or(f64::INFINITY) }
         }
-        Support::Integers { lo, hi } => {
-            Constraint::Interval { lo: *lo as f64, hi: hi.map_or(f64::INFINITY, |h| h as f64) }
-        }
+        Support::Integers { lo, hi } => Constraint::Interval { lo: *lo as f64, hi: hi.map_or(f64::INFINITY, |h| h as f64) },
         Support::Simplex => Constraint::Simplex,
         Support::Ordered => Constraint::Ordered,
         Support::Real

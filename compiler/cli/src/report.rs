@@ -295,7 +295,8 @@ mod tests {
     fn places_beyond_the_text_do_no_harm() {
         let mut map = SourceMap::default();
         let a = map.add("a.ppl", "x");
-        let d = Diagnostic::warning(Code("E0612"), "odd").label(Span::new(a, 50, 70), "there").label(Span::new(FileId(9), 0, 1), "");
+        let d =
+            Diagnostic::warning(Code("E0612"), "odd").label(Span::new(a, 50, 70), "there").label(Span::new(FileId(9), 0, 1), "");
         assert!(draw(&map, &d, &Style::plain()).contains("warning[E0612]"));
     }
 

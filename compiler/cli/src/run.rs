@@ -45,7 +45,8 @@ pub(crate) fn globals(
     }
     let mut problems = Vec::new();
     for (i, spec) in program.params.iter().enumerate() {
-        let zeros = Array { shape: spec.free_shape.clone(), data: Values::Real(vec![0.0; numel(&spec.free_shape)]), missing: vec![] };
+        let zeros =
+            Array { shape: spec.free_shape.clone(), data: Values::Real(vec![0.0; numel(&spec.free_shape)]), missing: vec![] };
         if !needed(Global::Param(i)) {
             g.params.push(zeros);
             continue;
@@ -97,7 +98,8 @@ fn initial(machine: Machine, program: &Program, i: usize, spec: &ParamSpec, g: &
     let (Some((id, inputs)), Some(free)) = (&spec.init, unconstrained_init(program, i)) else { return Ok(None) };
     // Initial values are exact numbers, whatever the precision of the run.
     let interp = Interp::new(&program.module.dets).precision(Precision::F64).seed(machine.seed).step(INITIAL);
-    let args = inputs.iter().map(|x| g.get(program, *x).and_then(|a| tensor(a, Precision::F64))).collect::<Result<Vec<_>, _>>()?;
+    let args =
+        inputs.iter().map(|x| g.get(program, *x).and_then(|a| tensor(a, Precision::F64))).collect::<Result<Vec<_>, _>>()?;
     let run = |f: &ppl_core::Func<Det>| {
         let results = interp.run(f, &args).map_err(|e| {
             Diagnostic::error(Code("E0703"), format!("the initial value of `{}` can't be computed: {}", spec.name, e.fault))
@@ -124,10 +126,13 @@ fn check_constraint(spec: &ParamSpec, value: &Array) -> Result<(), Diagnostic> {
     let values = value.to_f64();
     let name = |i: usize| ppl_fit::step::element_name(&spec.name, &value.shape, i);
     let outside = |what: String, must: String| {
-        Diagnostic::error(OUTSIDE, format!("the initial value of `{}` is outside of its constraint `{}`", spec.name, spec.support))
-            .label(spec.span, what)
-            .note(must)
-            .help("change the initial value, or leave it out: the constraint has a default")
+        Diagnostic::error(
+            OUTSIDE,
+            format!("the initial value of `{}` is outside of its constraint `{}`", spec.name, spec.support),
+        )
+        .label(spec.span, what)
+        .note(must)
+        .help("change the initial value, or leave it out: the constraint has a default")
     };
     if let Some(i) = values.iter().position(|x| !x.is_finite()) {
         let must = format!("every element must {}, and be finite", constraint(&spec.support));
@@ -255,11 +260,8 @@ pub(crate) fn sample(
     from: u64,
 ) -> Result<Vec<Sampled>, Diagnostic> {
     let mut run = Evaluator::new(machine, program, lowered, globals)?;
-    let mut out: Vec<Sampled> = draws
-        .outputs
-        .iter()
-        .map(|o| Sampled { name: o.name.clone(), ty: o.ty.clone(), values: Vec::new() })
-        .collect();
+    let mut out: Vec<Sampled> =
+        draws.outputs.iter().map(|o| Sampled { name: o.name.clone(), ty: o.ty.clone(), values: Vec::new() }).collect();
     for call in 0..wanted.div_ceil(draws.draws.max(1)) {
         for (s, a) in out.iter_mut().zip(run.run(from + call as u64)?) {
             s.values.extend(a.to_f64());
@@ -315,9 +317,8 @@ pub(crate) fn free_value(program: &Program, i: usize, value: &Array) -> Result<A
     let id = with_value.module.add_det(identity);
     with_value.params[i].init = Some((id, vec![Global::Param(i)]));
     let free = unconstrained_init(&with_value, i).ok_or_else(|| fault("a parameter has no unconstrained form"))?;
-    let out = Interp::new(&with_value.module.dets)
-        .run(&free, &[tensor(value, Precision::F64)?])
-        .map_err(|e| fault(&e.to_string()))?;
+    let out =
+        Interp::new(&with_value.module.dets).run(&free, &[tensor(value, Precision::F64)?]).map_err(|e| fault(&e.to_string()))?;
     out.first().map_or_else(|| Err(fault("a parameter has no unconstrained form")), from_tensor)
 }
 

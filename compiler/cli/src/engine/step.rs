@@ -3,7 +3,7 @@
 use super::{Globals, Machine, fault, from_tensor, native, set_input, tensor};
 use candle_core::Tensor;
 use ppl_codegen::Runner;
-use ppl_core::{DType, Func, Det};
+use ppl_core::{DType, Det, Func};
 use ppl_diag::Diagnostic;
 use ppl_driver::FitCode;
 use ppl_driver::check::Program;
@@ -159,10 +159,11 @@ impl Store for Native {
     }
 
     fn run(&mut self, start: u64, out: &mut [f64]) -> Result<(), StepFault> {
-        let done = self
-            .runner
-            .run_steps(self.seed, start, self.objective, out)
-            .map_err(|e| StepFault { step: start, message: e.to_string(), ..StepFault::default() })?;
+        let done = self.runner.run_steps(self.seed, start, self.objective, out).map_err(|e| StepFault {
+            step: start,
+            message: e.to_string(),
+            ..StepFault::default()
+        })?;
         match done.not_finite {
             Some(step) => {
                 let objective = done.done.checked_sub(1).and_then(|i| out.get(i)).copied();

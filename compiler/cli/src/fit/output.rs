@@ -47,7 +47,8 @@ pub(crate) struct Outcome {
 pub(crate) fn parameters(model: &Model, program: &Program, globals: &Globals) -> Vec<Param> {
     let shown = program.params.iter().enumerate().map(|(i, spec)| {
         let free = globals.params.get(i)?;
-        let value = if spec.support == Support::Real { Some(free.clone()) } else { constrained(model, program, &spec.name, globals) };
+        let value =
+            if spec.support == Support::Real { Some(free.clone()) } else { constrained(model, program, &spec.name, globals) };
         let value = value?;
         Some(Param { name: spec.name.clone(), shape: value.shape.clone(), values: value.to_f64() })
     });

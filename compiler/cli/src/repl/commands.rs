@@ -85,11 +85,15 @@ fn takes_argument(name: &str) -> bool {
 
 fn misused(name: &str) -> Failure {
     let usage = COMMANDS.iter().find(|(n, ..)| *n == name).map_or(String::new(), |(n, takes, _)| format!(":{n} {takes}"));
-    Failure::plain(Diagnostic::error(NOT_UNDERSTOOD, format!("`:{name}` needs something to work on")).help(format!("write `{usage}`")))
+    Failure::plain(
+        Diagnostic::error(NOT_UNDERSTOOD, format!("`:{name}` needs something to work on")).help(format!("write `{usage}`")),
+    )
 }
 
 fn help() -> String {
-    let mut out = String::from("An expression is evaluated; a declaration (data, param, let, gen, fn, fit, ..) is kept, or replaces an old one.\n");
+    let mut out = String::from(
+        "An expression is evaluated; a declaration (data, param, let, gen, fn, fit, ..) is kept, or replaces an old one.\n",
+    );
     for (name, takes, what) in COMMANDS {
         out += &format!("  {:<30} {what}\n", format!(":{name} {takes}"));
     }

@@ -9,8 +9,7 @@ use ppl_syntax::print_type;
 
 /// The documentation of a name: the session's own first, then the library, elementwise functions, built-in functions.
 pub(crate) fn text(source: &Source, name: &str) -> Option<String> {
-    let files: Vec<&File> =
-        std::iter::once(&source.file).chain(&source.modules).chain(ppl_driver::library()).collect();
+    let files: Vec<&File> = std::iter::once(&source.file).chain(&source.modules).chain(ppl_driver::library()).collect();
     let found: Vec<String> = files.iter().flat_map(|f| &f.items).filter_map(|i| item(i, name)).collect();
     if !found.is_empty() {
         return Some(found.join("\n"));

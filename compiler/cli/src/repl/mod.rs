@@ -32,7 +32,11 @@ pub(crate) fn command(args: &ReplArgs) -> Result<(), Failure> {
     for data in &args.data.data {
         session.add_data(data)?;
     }
-    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() { terminal::run(&mut session) } else { pipe(&mut session) }
+    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+        terminal::run(&mut session)
+    } else {
+        pipe(&mut session)
+    }
     Ok(())
 }
 

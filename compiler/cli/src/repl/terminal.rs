@@ -76,7 +76,11 @@ struct Complete;
 impl Validator for Complete {
     fn validate(&self, line: &str) -> ValidationResult {
         // An empty line ends an input that is never finished.
-        if ppl_syntax::is_incomplete(line) && !line.ends_with('\n') { ValidationResult::Incomplete } else { ValidationResult::Complete }
+        if ppl_syntax::is_incomplete(line) && !line.ends_with('\n') {
+            ValidationResult::Incomplete
+        } else {
+            ValidationResult::Complete
+        }
     }
 }
 
