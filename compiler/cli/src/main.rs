@@ -16,6 +16,7 @@ mod repl;
 mod report;
 mod run;
 mod simulate;
+mod sizes;
 
 use args::{Cli, Command};
 use clap::Parser;

@@ -173,7 +173,7 @@ fn explain_shows_pages_and_stages() {
     let run = |args: &[&str]| ppl(dir.path(), args, "");
     assert!(run(&["explain", "e0801"]).out.starts_with("E0801: "));
     assert_eq!(run(&["explain", "E9999"]).code, 2);
-    assert!(run(&["explain", "m.ppl", "--emit=vpj"]).err.contains("did you mean `vjp`"));
+    assert!(run(&["explain", "m.ppl", "--emit=stratgies"]).err.contains("did you mean `strategies`"));
     assert!(run(&["explain", "m.ppl", "--emit=guide"]).out.contains("mu ~ normal("));
     for stage in ["ast", "core", "inline", "smooth", "strategies", "batch", "simplify", "vjp", "step", "optimised", "clif", "asm"]
     {

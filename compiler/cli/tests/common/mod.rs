@@ -5,21 +5,21 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// What a run printed, and its exit code.
-pub struct Ran {
-    pub out: String,
-    pub err: String,
-    pub code: i32,
+pub(crate) struct Ran {
+    pub(crate) out: String,
+    pub(crate) err: String,
+    pub(crate) code: i32,
 }
 
 /// A folder with these files.
-pub fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+pub(crate) fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     files.iter().for_each(|(name, text)| std::fs::write(dir.path().join(name), text).unwrap());
     dir
 }
 
 /// Runs `ppl` with these arguments, and this text on standard input.
-pub fn ppl(dir: &Path, args: &[&str], input: &str) -> Ran {
+pub(crate) fn ppl(dir: &Path, args: &[&str], input: &str) -> Ran {
     let mut child = Command::new(env!("CARGO_BIN_EXE_ppl"))
         .args(args)
         .current_dir(dir)
@@ -38,7 +38,7 @@ pub fn ppl(dir: &Path, args: &[&str], input: &str) -> Ran {
 }
 
 /// The normal mean with known variance: `mu ~ normal(0, 2)`, three observations with standard deviation 1.
-pub const CONJUGATE: &str = "\
+pub(crate) const CONJUGATE: &str = "\
 data N: int
 data y: real[N]
 param tilt: positive = 2.0
