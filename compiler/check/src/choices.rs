@@ -46,6 +46,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         }
         let Some(indices) = self.address_indices(&c.address) else {
             self.expr(&c.dist);
+            self.broken.push(base.clone());
             self.bind(&base, Value::Error);
             return;
         };
@@ -77,6 +78,9 @@ impl<S: ElabStage> FnElab<'_, S> {
                     .help("a value that is computed is bound with `let x = ..`"),
             ),
         };
+        if matches!(value, Value::Error) {
+            self.broken.push(base.clone());
+        }
         if let Value::Array(a) = &value {
             let outer = indices.iter().filter_map(|v| self.loops.iter().find(|l| l.index == *v)).map(|l| l.len.clone());
             let dims: Vec<Dim> = outer.chain(a.dims.iter().cloned()).collect();

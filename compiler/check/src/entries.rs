@@ -124,7 +124,7 @@ pub fn elaborate(library: &[File], file: &File, shapes: Option<DataShapes>, over
     check_unused(&mut s, file);
     let fit = s.fits.get(overrides.index).cloned();
     let fit = fit.and_then(|(fit, span)| plan(&mut s, &fit, span, overrides));
-    let probes = if s.diagnostics.is_empty() { probes(&mut s, file) } else { Vec::new() };
+    let probes = probes(&mut s, file);
     let mut checked = done(s, fit, Vec::new());
     checked.program.probes = probes;
     checked
@@ -157,7 +157,7 @@ fn probes(s: &mut Session, file: &File) -> Vec<Probe> {
                 })
                 .collect();
         let given = entries.len();
-        let trace = TraceVal { program: g.name.clone(), entries, span: c.name.span };
+        let trace = TraceVal { program: g.name.clone(), entries, broken: Vec::new(), span: c.name.span };
         let target = TargetVal { span: g.span, program: *g, given: Vec::new() };
         let Some((_, lp)) = me.score_target(&target, &trace, c.name.span) else { continue };
         let f = me.finish(vec![lp.atom], item.span);
@@ -208,7 +208,7 @@ pub fn elaborate_density(library: &[File], file: &File, shapes: Option<DataShape
             None
         }
     };
-    let none = TraceVal { program: "nothing else".into(), entries: Vec::new(), span: target.span };
+    let none = TraceVal { program: "nothing else".into(), entries: Vec::new(), broken: Vec::new(), span: target.span };
     let scored = t.and_then(|t| me.score_target(&t, &none, target.span));
     let entry = scored.map(|(_, lp)| {
         let f = me.finish(vec![lp.atom], target.span);

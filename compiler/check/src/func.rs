@@ -31,6 +31,8 @@ pub(crate) struct FnElab<'s, S: ElabStage> {
     pub(crate) addresses: HashMap<String, Span>,
     /// Sizes of the choices, with the names of the loops around them.
     pub(crate) choice_dims: Vec<(String, Vec<Dim>)>,
+    /// Choices that could not be elaborated.
+    pub(crate) broken: Vec<String>,
     /// Ordinals of draws, for their sites.
     pub(crate) draws: u64,
     /// Depth of calls being inlined.
@@ -73,6 +75,7 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
             name: name.to_string(),
             addresses: HashMap::new(),
             choice_dims: Vec::new(),
+            broken: Vec::new(),
             draws: 0,
             depth: 0,
             strategies: HashMap::new(),

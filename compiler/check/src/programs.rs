@@ -95,8 +95,10 @@ impl<S: ElabStage> FnElab<'_, S> {
         let mut results = Vec::new();
         let layout = value.flatten(&mut results);
         let named = std::mem::take(&mut me.choice_dims);
+        let broken = std::mem::take(&mut me.broken);
         let done = me.finish(results, decl_span);
         let gen_id = self.s.module.add_gen(done.func);
+        self.s.broken.insert(gen_id.0, broken);
         self.s.choice_dims.extend(named.into_iter().map(|(n, d)| ((gen_id.0, n), d)));
         self.s.gen_captures.insert(gen_id.0, done.captures.clone());
         let g = GenVal { name: c.name.as_str().to_string(), id: gen_id, args: passed, level: self.level, result: layout, span };
@@ -158,6 +160,9 @@ impl<S: ElabStage> FnElab<'_, S> {
         let choices = self.s.module.choices(target.program.id);
         for b in bindings {
             let name = address_name(&b.address);
+            if self.s.broken.get(&target.program.id.0).is_some_and(|b| b.contains(&name)) {
+                continue;
+            }
             let Some(choice) = choices.iter().find(|c| c.addr == name) else {
                 let all: Vec<&str> = choices.iter().map(|c| c.addr.as_str()).collect();
                 let mut d =
@@ -300,7 +305,8 @@ impl<S: ElabStage> FnElab<'_, S> {
                 span: c.span,
             })
             .collect();
-        let trace = TraceVal { program: g.name.clone(), entries, span };
+        let broken = self.s.broken.get(&g.id.0).cloned().unwrap_or_default();
+        let trace = TraceVal { program: g.name.clone(), entries, broken, span: g.span };
         let lq = vars.last().map_or(Atom::float(0.0), |v| Atom::Var(*v));
         Value::Tuple(vec![Value::Trace(trace), Value::Array(Arr::new(lq, DType::Float, Vec::new()))])
     }
@@ -317,6 +323,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                 continue;
             }
             match trace.entries.iter().find(|e| e.addr == c.addr) {
+                None if trace.broken.contains(&c.addr) => ok = false,
                 None => missing.push(c.clone()),
                 Some(e) => {
                     ok &= self.compatible(t, c, trace, e);
@@ -341,7 +348,8 @@ impl<S: ElabStage> FnElab<'_, S> {
             };
             self.report(d);
         }
-        for e in &trace.entries {
+        let broken = self.s.broken.get(&t.program.id.0).cloned().unwrap_or_default();
+        for e in trace.entries.iter().filter(|e| !broken.contains(&e.addr)) {
             let given = t.given.iter().find(|(n, _, _)| *n == e.addr);
             if given.is_some() || !choices.iter().any(|c| c.addr == e.addr) {
                 let why = if given.is_some() { "is given" } else { "makes no such choice" };
@@ -363,7 +371,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                 ok = false;
             }
         }
-        if !ok || !missing.is_empty() {
+        if !ok || !missing.is_empty() || !broken.is_empty() {
             return None;
         }
         self.emit_density(t, atoms, span)

@@ -82,6 +82,8 @@ pub(crate) struct Session {
     pub(crate) gen_captures: HashMap<u32, Vec<Global>>,
     /// Named sizes of choices, by function and address.
     pub(crate) choice_dims: HashMap<(u32, String), Vec<Dim>>,
+    /// Choices that could not be elaborated, by function: their absence is not an error of its own.
+    pub(crate) broken: HashMap<u32, Vec<String>>,
     pub(crate) dist_cache: HashMap<String, DistId>,
     pub(crate) strategy_cache: HashMap<String, Option<StrategyId>>,
     pub(crate) overrides: Vec<Override>,
@@ -109,6 +111,7 @@ impl Session {
             gen_cache: HashMap::new(),
             gen_captures: HashMap::new(),
             choice_dims: HashMap::new(),
+            broken: HashMap::new(),
             dist_cache: HashMap::new(),
             strategy_cache: HashMap::new(),
             overrides,

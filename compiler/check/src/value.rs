@@ -126,6 +126,8 @@ pub(crate) struct TraceVal {
     /// The program that made it.
     pub(crate) program: String,
     pub(crate) entries: Vec<TraceEntry>,
+    /// Choices that could not be elaborated.
+    pub(crate) broken: Vec<String>,
     pub(crate) span: Span,
 }
 

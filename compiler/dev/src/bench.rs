@@ -71,7 +71,8 @@ fn settings(args: &[String]) -> Result<Settings, String> {
 
 fn machine() -> Value {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|l| l.strip_prefix("model name")).map(|l| l.trim_start_matches([' ', '\t', ':']).to_string());
+    let model =
+        cpu.lines().find_map(|l| l.strip_prefix("model name")).map(|l| l.trim_start_matches([' ', '\t', ':']).to_string());
     json!({ "cpu": model, "cores": std::thread::available_parallelism().map(|n| n.get()).ok() })
 }
 
@@ -110,16 +111,40 @@ fn peer_field(s: &Settings, script: &str, args: &[&str], name: &str, scale: f64)
     median((0..runs).filter_map(|_| field(&timed(&mut peer(s, script, args)?)?.0, name)).collect()).map(|v| v * scale)
 }
 
-/// The `timing` object of `ppl fit --json`.
-fn fit_timing(args: &[&str], name: &str) -> Option<f64> {
+/// Steps per second of a fit, from its JSON summary.
+fn speed(args: &[&str]) -> Option<f64> {
     let mut all = vec!["fit", "--quiet", "--no-save", "--json"];
     all.extend(args);
     let (text, _) = timed(&mut ppl(&all))?;
-    serde_json::from_str::<Value>(&text).ok()?.get("timing")?.get(name)?.as_f64()
+    let v: Value = serde_json::from_str(&text).ok()?;
+    Some(v.get("steps")?.as_f64()? / v.get("seconds")?.as_f64()?)
+}
+
+/// Milliseconds from source to native code, from the table of `--time-passes` (on standard error); data and evaluation excluded.
+fn compile_ms(model: &str) -> Option<f64> {
+    let args = ["fit", model, "--quiet", "--no-save", "--steps", "1", "--draws", "1", "--time-passes"];
+    let out = ppl(&args).stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    let mut total = None;
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        // name (perhaps of two words), runs, ms, share, %
+        let (Some(ms), Some(name)) = (words.len().checked_sub(3).and_then(|i| words[i].parse::<f64>().ok()), words.first())
+        else {
+            continue;
+        };
+        match *name {
+            "data" | "evaluation" | "total" => {}
+            _ => total = Some(total.unwrap_or(0.0) + ms),
+        }
+    }
+    total
 }
 
 fn start_up(s: &Settings, what: &'static str, model: &str, workload: &str) -> Row {
-    let ours = median((0..s.runs).filter_map(|_| fit_timing(&[model, "--steps", "1", "--draws", "1"], "first_gradient_ms")).collect());
+    // The whole process with a single step, so an upper bound.
+    let args = ["fit", model, "--quiet", "--no-save", "--steps", "1", "--draws", "1"];
+    let ours = median((0..s.runs).filter_map(|_| Some(timed(&mut ppl(&args))?.1)).collect());
     let jax = peer_field(s, &format!("{workload}_jax.py"), &["--mode", "step", "--wall"], "time_to_first_gradient_s", 1e3);
     let numpyro = peer_field(s, &format!("{workload}_numpyro.py"), &["--wall"], "time_to_first_gradient_s", 1e3);
     Row { what, unit: "ms", more: false, ours, peers: vec![("JAX", jax), ("NumPyro", numpyro)] }
@@ -150,23 +175,46 @@ fn check(s: &Settings) -> Row {
 fn compile(s: &Settings) -> Row {
     let slowest = examples()
         .iter()
-        .filter_map(|e| median((0..s.runs).filter_map(|_| fit_timing(&[e, "--steps", "1", "--draws", "1"], "compile_ms")).collect()))
+        .filter_map(|e| median((0..s.runs).filter_map(|_| compile_ms(e)).collect()))
         .fold(None, |a: Option<f64>, b| Some(a.map_or(b, |a| a.max(b))));
-    Row { what: "compile time, source to native step, slowest example", unit: "ms", more: false, ours: slowest, peers: Vec::new() }
+    Row {
+        what: "compile time, source to native step, slowest example",
+        unit: "ms",
+        more: false,
+        ours: slowest,
+        peers: Vec::new(),
+    }
 }
 
 fn cone(s: &Settings, what: &'static str, objective: &str) -> Row {
     let args = ["examples/cone/cone.ppl", "--objective", objective, "--precision", "f32", "--steps", "300000"];
-    let ours = median((0..s.runs).filter_map(|_| fit_timing(&args, "steps_per_second")).collect());
+    let ours = median((0..s.runs).filter_map(|_| speed(&args)).collect());
     let name = if objective == "elbo" { "elbo" } else { "iwelbo" };
     let peer_args = ["--objective", name, "--mode", "scan", "--threads", "1"];
     let jax = peer_field(s, "cone_jax.py", &peer_args, "steps_per_s", 1.0);
     let numpyro = peer_field(s, "cone_numpyro.py", &peer_args, "steps_per_s", 1.0);
-    Row { what, unit: "steps/s", more: true, ours, peers: vec![("JAX, whole loop compiled", jax), ("NumPyro, whole loop compiled", numpyro)] }
+    Row {
+        what,
+        unit: "steps/s",
+        more: true,
+        ours,
+        peers: vec![("JAX, whole loop compiled", jax), ("NumPyro, whole loop compiled", numpyro)],
+    }
 }
 
 fn schools(s: &Settings) -> Row {
-    let args = ["fit", "examples/eight_schools/noncentered.ppl", "--quiet", "--no-save", "--steps", "10000", "--particles", "10", "--using", "adam(0.01)"];
+    let args = [
+        "fit",
+        "examples/eight_schools/noncentered.ppl",
+        "--quiet",
+        "--no-save",
+        "--steps",
+        "10000",
+        "--particles",
+        "10",
+        "--using",
+        "adam(0.01)",
+    ];
     let ours = median((0..s.runs).filter_map(|_| Some(timed(&mut ppl(&args))?.1)).collect());
     let wall = |script: &str| -> Option<f64> {
         median((0..s.runs.min(3)).filter_map(|_| Some(timed(&mut peer(s, script, &["--wall"])?)?.1)).collect())
@@ -195,9 +243,11 @@ fn table(rows: &[Row]) -> String {
     for r in rows {
         let ours = r.ours.map_or("failed".into(), |v| format!("{} {}", number(v), r.unit));
         let peers: Vec<String> = r.peers.iter().filter_map(|(n, v)| Some(format!("{n} {}", number((*v)?)))).collect();
-        let best = r.peers.iter().filter_map(|(_, v)| *v).fold(None, |a: Option<f64>, b| {
-            Some(a.map_or(b, |a| if r.more { a.max(b) } else { a.min(b) }))
-        });
+        let best = r
+            .peers
+            .iter()
+            .filter_map(|(_, v)| *v)
+            .fold(None, |a: Option<f64>, b| Some(a.map_or(b, |a| if r.more { a.max(b) } else { a.min(b) })));
         let ratio = match (r.ours, best) {
             (Some(o), Some(b)) if r.more => format!("{:.1}x", o / b),
             (Some(o), Some(b)) => format!("{:.1}x", b / o),

@@ -13,11 +13,20 @@ pub use ppl_check as check;
 pub use ppl_transform::step;
 pub use source::{Disk, Files, Source, library};
 
-use ppl_check::{Checked, DataShapes, FitOverrides};
+use ppl_check::{Checked, DataShapes, FitOverrides, Program};
+use ppl_diag::Severity;
 
 /// Checks a source. Without `shapes`, unknown sizes are stand-ins: what checks then is right for all sizes.
 pub fn check_source(source: &Source, shapes: Option<DataShapes>, overrides: &FitOverrides) -> Checked {
     let mut checked = ppl_check::elaborate(&source.libraries(), &source.file, shapes, overrides);
+    if checked.diagnostics.iter().any(|d| d.severity == Severity::Error) {
+        // The fit can't be lowered, but programs that are whole can still be searched for biased uses.
+        let program = Program { fit: None, ..std::mem::take(&mut checked.program) };
+        if let Err(more) = analyse(&program, &mut Cx::default()) {
+            checked.diagnostics.extend(more);
+        }
+        checked.program = program;
+    }
     checked.diagnostics.splice(0..0, source.diagnostics.iter().cloned());
     checked
 }
