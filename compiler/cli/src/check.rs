@@ -4,6 +4,7 @@ use crate::args::CheckArgs;
 use crate::fit::any_error;
 use crate::model::{self, Model, Need};
 use crate::report::{self, Failure};
+use crate::run;
 use ppl_diag::{Code, Diagnostic};
 use ppl_driver::check::Program;
 use ppl_driver::{Cx, Source, analyse};
@@ -22,7 +23,17 @@ pub(crate) fn command(args: &CheckArgs) -> Result<(), Failure> {
     if program.fit.is_none() && args.clauses.fit > 0 {
         return Err(Failure::plain(model::no_fit(&args.model.display().to_string(), model.fits(), args.clauses.fit)));
     }
-    let chosen = analyse(&program, &mut Cx::default()).map_err(|d| model.failure(d))?;
+    let mut problems = run::check_initial(&program);
+    if let Some(plan) = &program.fit {
+        problems.extend(run::optimizer(plan).err());
+    }
+    let chosen = analyse(&program, &mut Cx::default()).map_err(|mut d| {
+        d.append(&mut problems);
+        model.failure(d)
+    })?;
+    if !problems.is_empty() {
+        return Err(model.failure(problems));
+    }
     warnings.extend(model.bound.warnings.iter().cloned());
     if !warnings.is_empty() {
         report::diagnostics(&model.source.map, &warnings);

@@ -6,18 +6,17 @@ use crate::fit::time_table;
 use crate::model::{self, BAD_OPTION, Model};
 use crate::report::{self, Failure};
 use crate::run;
+use crate::sizes::open_size;
 use ppl_abi::Precision;
 use ppl_codegen::{Options, compile};
 use ppl_diag::{Code, Diagnostic, did_you_mean};
-use ppl_driver::check::{FitOverrides, Program, guide_source};
+use ppl_driver::check::{FitOverrides, guide_source};
 use ppl_driver::{Cx, STAGES, analyse, lower_fit};
 use std::path::Path;
 use std::time::Instant;
 
 const NO_STAGE: Code = Code("E0804");
 const NO_CODE: Code = Code("E0805");
-/// A size that only data give.
-pub(crate) const NO_SIZE: Code = Code("E0808");
 
 /// Stages after those of the driver.
 const MORE: &[&str] = &["clif", "asm", "guide"];
@@ -78,7 +77,7 @@ fn stage_text(
             .map(|s| s.trim_end().to_string() + "\n")
             .map_err(fail);
     }
-    if let Some(d) = open_size(model, &program) {
+    if let Some(d) = open_size(model, &program, None) {
         // Sizes that are left open are large numbers: nothing beyond this is built with them.
         if !matches!(stage, Some("core" | "inline")) {
             return Err(fail(vec![d]));
@@ -106,20 +105,6 @@ fn stage_text(
         _ => None,
     };
     Ok(text.unwrap_or_default().to_string())
-}
-
-/// The error for a size that no data give.
-pub(crate) fn open_size(model: &Model, program: &Program) -> Option<Diagnostic> {
-    let known = |name: &str| model.shapes.as_ref().is_some_and(|s| s.sizes.contains_key(name));
-    let open: Vec<_> = program.data.iter().filter(|s| s.is_size && !known(&s.name)).collect();
-    let first = open.first()?;
-    let names: Vec<String> = open.iter().map(|s| format!("`{}`", s.name)).collect();
-    let is = if open.len() == 1 { "is" } else { "are" };
-    Some(
-        Diagnostic::error(NO_SIZE, format!("{} {is} not known without data", names.join(", ")))
-            .label(first.span, "read off the data")
-            .help(format!("add `--data FILE`, or `--data '{{\"{}\": 10}}'`", first.name)),
-    )
 }
 
 fn all() -> Vec<&'static str> {

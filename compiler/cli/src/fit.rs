@@ -112,8 +112,14 @@ pub(crate) fn run(
     let settings = settings(plan, args).map_err(|d| fail(vec![d]))?;
     let code = lower_fit(&program, plan, &run::compiled(&settings.optimizer), settings.steps, cx).map_err(fail)?;
     let needed = needed(&code);
-    let mut globals =
-        run::globals(settings.machine, &program, model.data(&program), &|g| needed.contains(&g), cx).map_err(fail)?;
+    let mut globals = run::globals(
+        settings.machine,
+        &program,
+        model.data(&program),
+        &|g| matches!(g, Global::Param(_)) || needed.contains(&g),
+        cx,
+    )
+    .map_err(fail)?;
     let spec = StepSpec { program: &program, code: &code, globals: &globals, machine: settings.machine };
     let begun = Instant::now();
     let mut step = match settings.machine.engine {

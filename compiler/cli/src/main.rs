@@ -16,6 +16,7 @@ mod repl;
 mod report;
 mod run;
 mod simulate;
+mod sizes;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -26,13 +27,9 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
-            let code = e.exit_code();
-            if e.use_stderr() {
-                report::remark(&e.render().ansi().to_string())
-            } else {
-                report::say(&e.render().to_string())
-            }
-            return ExitCode::from(code as u8);
+            // Help into a closed pipe needs no remark.
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
         }
     };
     report::guarded(|| match &cli.command {

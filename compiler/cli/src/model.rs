@@ -16,6 +16,9 @@ pub(crate) const NO_FIT: Code = Code("E0802");
 /// An option's value is not understood.
 pub(crate) const BAD_OPTION: Code = Code("E0803");
 
+/// Codes of data and sizes without a value.
+const ABSENT: &[&str] = &["E0601", "E0604", "E0610"];
+
 /// Particles and draws where neither the file nor the command line says.
 const PARTICLES: usize = 10;
 const DRAWS: usize = 1000;
@@ -60,18 +63,29 @@ fn declarations(source: &Source, need: Need) -> Option<Vec<DataDecl>> {
 /// # Errors
 /// Everything wrong with the data.
 pub(crate) fn with_data(source: Source, arguments: &[String], need: Need) -> Result<Model, (Source, Vec<Diagnostic>)> {
-    let Some(decls) = declarations(&source, need) else {
+    let Some(mut decls) = declarations(&source, need) else {
         return Ok(Model { source, bound: Bound::default(), shapes: None });
     };
     let known = known_sizes(&source);
-    let request = BindRequest { decls: &decls, arguments, model_dir: &source.dir, known_sizes: &known };
-    match bind(request) {
-        Ok(bound) => {
-            let mut sizes: BTreeMap<String, i64> = bound.sizes.iter().map(|(n, s)| (n.clone(), *s as i64)).collect();
-            sizes.extend(bound.arrays.iter().filter_map(|(n, a)| Some((n.clone(), a.as_int()?))));
-            Ok(Model { source, bound, shapes: Some(DataShapes { sizes }) })
+    loop {
+        let request = BindRequest { decls: &decls, arguments, model_dir: &source.dir, known_sizes: &known };
+        let problems = match bind(request) {
+            Ok(bound) => {
+                let mut sizes: BTreeMap<String, i64> = bound.sizes.iter().map(|(n, s)| (n.clone(), *s as i64)).collect();
+                sizes.extend(bound.arrays.iter().filter_map(|(n, a)| Some((n.clone(), a.as_int()?))));
+                return Ok(Model { source, bound, shapes: Some(DataShapes { sizes }) });
+            }
+            Err(problems) => problems,
+        };
+        // What has no value is left out, and missed only where something takes it.
+        let absent = |d: &DataDecl| problems.iter().any(|p| ABSENT.contains(&p.code.0) && p.span() == Some(d.span));
+        let before = decls.len();
+        if need == Need::Some && problems.iter().all(|p| ABSENT.contains(&p.code.0)) {
+            decls.retain(|d| !absent(d));
         }
-        Err(problems) => Err((source, problems)),
+        if decls.len() == before {
+            return Err((source, problems));
+        }
     }
 }
 
@@ -103,7 +117,7 @@ fn declaration(s: &DataSpec, need: Need) -> DataDecl {
     d.columns.clone_from(&s.columns);
     d.from.clone_from(&s.from);
     d.span = s.span;
-    d.optional = need == Need::Some && !s.is_size;
+    d.optional = need == Need::Some;
     d
 }
 

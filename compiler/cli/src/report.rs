@@ -110,19 +110,18 @@ pub(crate) fn draw(map: &SourceMap, d: &Diagnostic, style: &Style) -> String {
     let main = d.labels.first().map(|l| l.span.file);
     let mut others: Vec<FileId> = d.labels.iter().map(|l| l.span.file).filter(|f| Some(*f) != main).collect();
     others.dedup();
-    let related = others
-        .into_iter()
-        .filter_map(|file| {
-            let name = map.get(file)?.name.to_string();
-            Some(Shown::new(map, d, Some(file), format!("in {name}"), Severity::Warning, true))
-        })
-        .collect();
-    let mut shown = Shown::new(map, d, main, d.title.clone(), d.severity, false);
-    shown.related = related;
     let handler = GraphicalReportHandler::new_themed(style.theme.clone()).with_width(style.width).with_links(false);
     let mut text = String::new();
-    if handler.render_report(&mut text, &shown).is_err() {
+    if handler.render_report(&mut text, &Shown::new(map, d, main, d.title.clone())).is_err() {
         text = format!("{}: {}\n", d.code, d.title);
+    }
+    for file in others {
+        let mut more = String::new();
+        if handler.render_report(&mut more, &Shown::new(map, d, Some(file), String::new())).is_ok() {
+            // Only the excerpt: it starts with the corner that holds the file's name.
+            let excerpt: Vec<&str> = more.lines().skip_while(|l| !l.contains("-[") && !l.contains("\u{2500}[")).collect();
+            text = format!("{}\n{}\n", text.trim_end(), excerpt.join("\n"));
+        }
     }
     let mut text = text.trim_end().to_string();
     text.push('\n');
@@ -162,30 +161,28 @@ struct Shown {
     severity: miette::Severity,
     source: Option<NamedSource<String>>,
     labels: Vec<LabeledSpan>,
-    related: Vec<Shown>,
 }
 
 impl Shown {
-    fn new(map: &SourceMap, d: &Diagnostic, file: Option<FileId>, title: String, severity: Severity, part: bool) -> Shown {
+    fn new(map: &SourceMap, d: &Diagnostic, file: Option<FileId>, title: String) -> Shown {
         let text = file.and_then(|f| map.get(f));
         let label = |span: Span, text: &str, source: &str| {
             let end = (span.end as usize).min(source.len());
             let start = (span.start as usize).min(end);
             LabeledSpan::new((!text.is_empty()).then(|| text.to_string()), start, end - start)
         };
+        let (word, severity) = match d.severity {
+            Severity::Error => ("error", miette::Severity::Error),
+            Severity::Warning => ("warning", miette::Severity::Warning),
+        };
         Shown {
             title,
-            code: if part { String::new() } else { d.code.to_string() },
-            severity: match (severity, part) {
-                (_, true) => miette::Severity::Advice,
-                (Severity::Error, _) => miette::Severity::Error,
-                (Severity::Warning, _) => miette::Severity::Warning,
-            },
+            code: format!("{word}[{}]", d.code),
+            severity,
             labels: text.map_or(Vec::new(), |t| {
                 d.labels.iter().filter(|l| Some(l.span.file) == file).map(|l| label(l.span, &l.text, &t.text)).collect()
             }),
             source: text.map(|t| NamedSource::new(&t.name, t.text.to_string())),
-            related: Vec::new(),
         }
     }
 }
@@ -200,7 +197,7 @@ impl std::error::Error for Shown {}
 
 impl miette::Diagnostic for Shown {
     fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        (!self.code.is_empty()).then(|| Box::new(&self.code) as Box<dyn fmt::Display>)
+        Some(Box::new(&self.code))
     }
 
     fn severity(&self) -> Option<miette::Severity> {
@@ -213,11 +210,6 @@ impl miette::Diagnostic for Shown {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         (!self.labels.is_empty()).then(|| Box::new(self.labels.iter().cloned()) as Box<dyn Iterator<Item = LabeledSpan>>)
-    }
-
-    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn miette::Diagnostic> + 'a>> {
-        (!self.related.is_empty())
-            .then(|| Box::new(self.related.iter().map(|r| r as &dyn miette::Diagnostic)) as Box<dyn Iterator<Item = _>>)
     }
 }
 
@@ -263,4 +255,56 @@ pub(crate) fn guarded(f: impl FnOnce() -> Result<(), Failure>) -> std::process::
             3
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ppl_diag::Code;
+
+    #[test]
+    fn labels_of_two_files_notes_help_and_edit_are_drawn() {
+        let mut map = SourceMap::default();
+        let a = map.add("a.ppl", "gen m() {\n  x ~ flip(0.5) by reparam\n}\n");
+        let b = map.add("std/strategies.ppl", "strategy reparam\n");
+        let d = Diagnostic::error(Code("E0412"), "`reparam` cannot be used with `flip`")
+            .label(Span::new(a, 29, 36), "needs a smooth value")
+            .label(Span::new(b, 9, 16), "declared here")
+            .note("it works with: enumerate")
+            .help("use another strategy")
+            .edit(Span::new(a, 29, 36), "enumerate");
+        let text = draw(&map, &d, &Style::plain());
+        for part in [
+            "error[E0412]",
+            "`reparam` cannot be used with `flip`",
+            "[a.ppl:2:20]",
+            "needs a smooth value",
+            "[std/strategies.ppl:1:10]",
+            "declared here",
+            "  note: it works with: enumerate\n",
+            "  help: use another strategy\n",
+            "  edit: write `enumerate` for `reparam` at a.ppl:2:20\n",
+            "  more: ppl explain E0412\n",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        assert!(text.is_ascii() && text.matches("cannot be used").count() == 1, "{text}");
+    }
+
+    #[test]
+    fn places_beyond_the_text_do_no_harm() {
+        let mut map = SourceMap::default();
+        let a = map.add("a.ppl", "x");
+        let d =
+            Diagnostic::warning(Code("E0612"), "odd").label(Span::new(a, 50, 70), "there").label(Span::new(FileId(9), 0, 1), "");
+        assert!(draw(&map, &d, &Style::plain()).contains("warning[E0612]"));
+    }
+
+    #[test]
+    fn panics_are_told_as_faults_of_ppl() {
+        catch_panics();
+        let told = caught(|| -> () { panic!("lost a variable") }).unwrap_err();
+        let _ = std::panic::take_hook();
+        assert!(told.contains("internal error") && told.contains("lost a variable") && told.contains("report"), "{told}");
+    }
 }

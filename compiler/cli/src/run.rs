@@ -112,6 +112,15 @@ fn initial(machine: Machine, program: &Program, i: usize, spec: &ParamSpec, g: &
     run(&free).map(Some)
 }
 
+/// Initial values that are constants outside of their constraints. Large ones, and those that depend on data, are left to the fit.
+pub(crate) fn check_initial(program: &Program) -> Vec<Diagnostic> {
+    let machine = Machine { engine: EngineName::Interp, precision: Precision::F64, seed: 0 };
+    let constants = program.params.iter().enumerate().filter(|(_, p)| {
+        p.support != Support::Real && numel(&p.shape) <= 10_000 && p.init.as_ref().is_some_and(|(_, inputs)| inputs.is_empty())
+    });
+    constants.filter_map(|(i, p)| initial(machine, program, i, p, &Globals::default()).err()).collect()
+}
+
 /// Whether an initial value is in the constraint.
 fn check_constraint(spec: &ParamSpec, value: &Array) -> Result<(), Diagnostic> {
     let values = value.to_f64();

@@ -2,11 +2,11 @@
 
 use crate::args::{Format, SimulateArgs};
 use crate::engine::{EVALUATION, Globals, Machine};
-use crate::explain::open_size;
 use crate::fit::any_error;
 use crate::model::{self, Model, Need, part_of};
 use crate::report::{self, Failure};
 use crate::run::{self, Sampled, columns};
+use crate::sizes::open_size;
 use ppl_diag::{Code, Diagnostic};
 use ppl_driver::check::{Program, elaborate_simulation};
 use ppl_driver::{Cx, Source, lower_draws};
@@ -67,6 +67,7 @@ pub(crate) fn simulate(
     set: SetParams<'_>,
 ) -> Result<Vec<Sampled>, Failure> {
     let fail = |d: Vec<Diagnostic>| model.failure(d);
+    let at = program.span;
     let libraries = model.source.libraries();
     let checked = elaborate_simulation(&libraries, &model.source.file, model.shapes.clone(), program, part_of(draws));
     let mut found = model.source.diagnostics.clone();
@@ -79,7 +80,7 @@ pub(crate) fn simulate(
         let d = Diagnostic::error(UNCLEAR, "this program makes no choices, so there is nothing to draw");
         return Err(fail(vec![d]));
     };
-    if let Some(d) = open_size(model, &program) {
+    if let Some(d) = open_size(model, &program, Some(model.source.map.text(at))) {
         return Err(fail(vec![d]));
     }
     let mut cx = Cx::default();

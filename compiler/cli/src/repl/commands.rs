@@ -25,7 +25,7 @@ pub(crate) const COMMANDS: &[(&str, &str, &str)] = &[
     ("density", "PROGRAM {x: 1, y: 2}", "log density of a program at given choices"),
     ("fit", "[OPTIONS]", "run the session's fit; options as of `ppl fit`: --steps 1000 --objective 'iwelbo(5)' .."),
     ("doc", "NAME", "documentation of a function, distribution, strategy, objective or error code"),
-    ("help", "", "this list"),
+    ("help", "", "this list; `:fit --help` lists the options of `:fit`"),
     ("quit", "", "leave"),
 ];
 
@@ -95,7 +95,7 @@ fn help() -> String {
         "An expression is evaluated; a declaration (data, param, let, gen, fn, fit, ..) is kept, or replaces an old one.\n",
     );
     for (name, takes, what) in COMMANDS {
-        out += &format!("  {:<28} {what}\n", format!(":{name} {takes}"));
+        out += &format!("  {:<30} {what}\n", format!(":{name} {takes}"));
     }
     out
 }
@@ -141,11 +141,14 @@ fn simulate_line(session: &mut Session, rest: &str) -> Result<(), Failure> {
 }
 
 fn fit_line(session: &mut Session, rest: &str) -> Result<(), Failure> {
-    let wrong = |text: String| Failure::plain(Diagnostic::error(NOT_UNDERSTOOD, text).help("`:help` shows an example"));
+    let wrong = |text: String| Failure::plain(Diagnostic::error(NOT_UNDERSTOOD, text).help("`:fit --help` lists its options"));
     let words = words(rest).ok_or_else(|| wrong("a quotation is not closed".into()))?;
     let line = match FitLine::try_parse_from(words) {
         Ok(l) => l,
-        Err(e) if e.use_stderr() => return Err(wrong(e.to_string().trim_start_matches("error: ").trim().to_string())),
+        Err(e) if e.use_stderr() => {
+            let text = e.to_string();
+            return Err(wrong(text.lines().next().unwrap_or("").trim_start_matches("error: ").to_string()));
+        }
         Err(e) => {
             report::say(&e.to_string());
             return Ok(());

@@ -3,19 +3,18 @@
 use super::show;
 use crate::args::EngineName;
 use crate::engine::{EVALUATION, Machine, evaluate};
-use crate::explain::open_size;
 use crate::fit::any_error;
 use crate::model::{self, Model, Need};
 use crate::report::{self, Failure};
 use crate::run;
+use crate::sizes::{open_size, pattern_names};
 use ppl_abi::Precision;
-use ppl_core::Det;
 use ppl_diag::{Diagnostic, FileId, SourceMap};
 use ppl_driver::check::{Evaluated, FitOverrides, Program, elaborate_density, elaborate_expression};
 use ppl_driver::{Cx, Disk, Files, Lowered, Source, lower_density, lower_expression};
-use ppl_fit::data::{Array, Bound};
+use ppl_fit::data::Array;
 use ppl_fit::step::Param;
-use ppl_syntax::ast::{Block, Expr, ExprKind, Item, ItemKind, PatternKind};
+use ppl_syntax::ast::{Block, Expr, ExprKind, Item, ItemKind};
 use ppl_syntax::{Repl, parse_expr, parse_repl};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -105,17 +104,7 @@ impl Session {
     /// # Errors
     /// Data that are wrong.
     pub(crate) fn model(&self, source: Source) -> Result<Model, Failure> {
-        // `:data` names files from the folder that the user is in; those that a declaration names are optional here.
-        match model::with_data(source, &self.data, Need::Some) {
-            Ok(m) => Ok(m),
-            Err((source, problems)) => {
-                let absent = problems.iter().all(|d| matches!(d.code.0, "E0604" | "E0601") && !d.labels.is_empty());
-                if absent && self.data.is_empty() {
-                    return Ok(Model { source, bound: Bound::default(), shapes: None });
-                }
-                Err(Failure::program(&source.map, problems))
-            }
-        }
+        model::with_data(source, &self.data, Need::Some).map_err(|(s, d)| Failure::program(&s.map, d))
     }
 
     /// Takes over the declarations of a file; data that it names are found beside it.
@@ -250,7 +239,9 @@ impl Session {
             None => Ok(Answer::Described("nothing".into())),
             Some(Evaluated::Described(d)) => Ok(Answer::Described(d)),
             Some(Evaluated::Computed { func, inputs, types }) => {
-                check_sizes(&model, &program, program.module.det(func), text).map_err(|d| fail(vec![d]))?;
+                if let Some(d) = open_size(&model, &program, Some(text)) {
+                    return Err(fail(vec![d]));
+                }
                 let mut cx = Cx::default();
                 let lowered = lower_expression(&program, func, &inputs, &mut cx).map_err(fail)?;
                 let results = self.compute(&model, &program, &lowered, &mut cx)?;
@@ -290,7 +281,7 @@ impl Session {
         }
         let program = checked.program;
         let Some(entry) = entry else { return Err(fail(vec![crate::engine::fault("a density without errors has no value")])) };
-        if let Some(d) = open_size(&model, &program) {
+        if let Some(d) = open_size(&model, &program, Some(text)) {
             return Err(fail(vec![d]));
         }
         let mut cx = Cx::default();
@@ -319,17 +310,6 @@ fn as_expression(id: FileId, text: &str) -> (Expr, Vec<Diagnostic>) {
     }
 }
 
-/// Sizes that are left open are large numbers, and nothing is computed with them.
-fn check_sizes(model: &Model, program: &Program, f: &ppl_core::Func<Det>, text: &str) -> Result<(), Diagnostic> {
-    let Some(d) = open_size(model, program) else { return Ok(()) };
-    let open = |name: &str| model.shapes.as_ref().is_none_or(|s| !s.sizes.contains_key(name));
-    let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
-    let named = program.data.iter().any(|s| s.is_size && open(&s.name) && words.contains(&s.name.as_str()));
-    let known = program.data.iter().flat_map(|s| &s.dims).filter_map(|d| d.size).max().unwrap_or(0);
-    let large = f.vars.iter().any(|v| v.ty.shape.iter().any(|n| *n > 1_000_000 && *n > known));
-    if named || large { Err(d) } else { Ok(()) }
-}
-
 /// What a declaration declares; `fit` for the fit.
 pub(super) fn names_of(item: &Item) -> Vec<String> {
     match &item.kind {
@@ -338,20 +318,12 @@ pub(super) fn names_of(item: &Item) -> Vec<String> {
         ItemKind::Param(p) => vec![p.name.as_str().to_string()],
         ItemKind::Let(l) => {
             let mut out = Vec::new();
-            pattern_names(&l.pattern.kind, &mut out);
+            pattern_names(&l.pattern.kind, &mut |n| out.push(n.to_string()));
             out
         }
         ItemKind::Gen(c) | ItemKind::Fn(c) | ItemKind::Objective(c) => vec![c.name.as_str().to_string()],
         ItemKind::Strategy(s) => vec![format!("strategy {}", s.name)],
         ItemKind::Dist(d) => vec![d.name.as_str().to_string()],
         ItemKind::Fit(_) => vec!["fit".into()],
-    }
-}
-
-fn pattern_names(p: &PatternKind, out: &mut Vec<String>) {
-    match p {
-        PatternKind::Wildcard => {}
-        PatternKind::Name(n) => out.push(n.as_str().to_string()),
-        PatternKind::Tuple(parts) => parts.iter().for_each(|p| pattern_names(&p.kind, out)),
     }
 }
