@@ -23,7 +23,7 @@ use std::path::PathBuf;
 
 /// The root of the repository.
 pub fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a parent").to_path_buf()
 }
 
 /// Compares `found` with the file at `path`, or writes it where `PPL_BLESS` is set.
