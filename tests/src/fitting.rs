@@ -10,6 +10,9 @@ use ppl_driver::step::Role;
 use ppl_driver::{FitCode, Lowered};
 use ppl_transform::vjp;
 
+/// A quantity's name, shape and values.
+pub type Quantity = (String, Vec<usize>, Vec<f64>);
+
 /// A checked and lowered fit with the values of its inputs.
 pub struct Fitted {
     /// The program.
@@ -169,7 +172,7 @@ impl Fitted {
     }
 
     /// Draws of every latent choice and report: name, shape of one draw, values with draws outermost.
-    pub fn draws(&self, seed: u64) -> Result<Vec<(String, Vec<usize>, Vec<f64>)>, String> {
+    pub fn draws(&self, seed: u64) -> Result<Vec<Quantity>, String> {
         let lowered = self.code.draws.as_ref().ok_or("the fit has no single guide")?;
         let plan = self.program.fit.as_ref().and_then(|f| f.draws.as_ref()).ok_or("no draws")?;
         let values = self.evaluate(lowered, seed)?;

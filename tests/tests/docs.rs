@@ -39,7 +39,9 @@ fn check_block(page: &Path, b: &Block) -> Result<(), String> {
             let (checked, found) = ppl_check::elaborate_expression(&source.libraries(), &source.file, None, &expr);
             assert!(checked.diagnostics.is_empty(), "{place}, line {line}: {:?}", checked.diagnostics);
             match found {
-                Some(ppl_check::Evaluated::Computed { types, .. }) => assert_eq!(types.join(", "), wanted, "{place}, line {line}"),
+                Some(ppl_check::Evaluated::Computed { types, .. }) => {
+                    assert_eq!(types.join(", "), wanted, "{place}, line {line}")
+                }
                 other => panic!("{place}, line {line}: {other:?}"),
             }
         }

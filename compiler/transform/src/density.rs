@@ -1,9 +1,10 @@
 //! Density form of a generative function.
 //!
 //! in:    `Gen`, verified
-//! out:   `Est`: `(args.., choices..) -> (results.., reports.., log_w)`, in the orders of [`Module::choices`], [`Module::reports`]
+//! out:   `Est`: `(args.., choices..) -> (results.., reports.., log_w)`, in the orders of `Module::choices`, `Module::reports`
 //! keeps: spans, the order of choices; draws nothing
 //!
+//! ```text
 //!   D[ x ~ d at a; k ]      =  x = t.a;  w += log_density(d, x);  D[k]
 //!   D[ s ~ g(e) at a; k ]   =  (s, r, w') = density g(e; t.a);  w += w';  D[k]
 //!   D[ factor e; k ]        =  w += e;  D[k]
@@ -12,6 +13,7 @@
 //!   D[ scan i { b }; k ]    =  the same, with t.a sliced by the scan; ws is stacked, never carried
 //!   D[ if c { b } else { b' }; k ]  =  each branch returns its w; choices of the other branch are not scored
 //!   D[ ret e ]              =  (e, r, w)
+//! ```
 //!
 //! Weights are stacked and summed outside loops, so that costs can be scoped to iterations.
 

@@ -4,9 +4,11 @@
 //! out:   the same statements in a builder of another stage; random operations are what a [`Hook`] makes of them
 //! keeps: spans, names, order
 //!
+//! ```text
 //!   C[ y = op(x) ]    =  y' = op(x')            (op has the same meaning in every stage)
 //!   C[ y = random ]   =  hook(random)
 //!   C[ loop { b } ]   =  loop { C[b]; extras }  (a hook may give blocks more results)
+//! ```
 
 use ppl_core::{Atom, Block, Builder, DType, Func, Lit, Op, Prim, ReduceOp, Scan, Stage, Stmt, Ty, Var};
 use std::collections::HashMap;

@@ -4,9 +4,11 @@
 //! out:   `Est` in which only samples, draws, densities, scores and (in strategies) calls of `k` are random
 //! keeps: spans, the order of samples; every sample's label is distinct (`q.x`, `q.x#1`: see [`user_label`])
 //!
-//!   I[ y = sim g(e) ]      =  y = S[g](e)       ([`crate::sim`], made once for each program)
-//!   I[ y = density g(e) ]  =  y = D[g](e)       ([`crate::density`])
+//! ```text
+//!   I[ y = sim g(e) ]      =  y = S[g](e)       ([`mod@crate::sim`], made once for each program)
+//!   I[ y = density g(e) ]  =  y = D[g](e)       ([`mod@crate::density`])
 //!   I[ y = call f(e) ]     =  y = I[f](e)
+//! ```
 
 use crate::expand::{Cx, Hook};
 use ppl_core::{Atom, Block, Builder, Est, EstId, EstRandom, Func, GenId, Module, Op, Stmt};
@@ -22,14 +24,14 @@ pub fn inline(module: &Module, func: &Func<Est>) -> Result<Func<Est>, Vec<Diagno
     Ok(f)
 }
 
-/// `(args..) -> (results.., choices.., log_q)` of a generative function; see [`crate::sim`].
+/// `(args..) -> (results.., choices.., log_q)` of a generative function; see [`mod@crate::sim`].
 ///
 /// Errors: `factor` inside (E0401), recursion (E0501).
 pub fn sim(module: &Module, id: GenId) -> Result<Func<Est>, Vec<Diagnostic>> {
     Inliner::new(module).sim(id)
 }
 
-/// `(args.., choices..) -> (results.., reports.., log_w)` of a generative function; see [`crate::density`].
+/// `(args.., choices..) -> (results.., reports.., log_w)` of a generative function; see [`mod@crate::density`].
 ///
 /// Errors: recursion (E0501).
 pub fn density(module: &Module, id: GenId) -> Result<Func<Est>, Vec<Diagnostic>> {

@@ -1,6 +1,6 @@
 //! Transformations: from generative and estimator programs to one deterministic surrogate, and its gradient.
 //!
-//! In pipeline order: [`sim`] and [`density`] (applied by [`inline`]), [`smooth`], [`strategies`]; then [`batch`], [`vjp`] and [`step`].
+//! In pipeline order: `sim` and `density` (applied by `inline`), `smooth`, `strategies`; then `batch`, `vjp` and `step`.
 //! Each file opens with its equations.
 //!
 //! **Invariant:** every pass is a plain function from programs to programs and diagnostics: nothing here does IO, prints or

@@ -5,18 +5,22 @@
 //!
 //! Terms (the estimate, all elements summed):
 //!
+//! ```text
 //!   T[ a + b ] = T[a] + T[b]      T[ -a ] = -T[a]      T[ c * a ] = c * T[a]      T[ a / c ] = T[a] / c      (c: no choice reaches it)
 //!   T[ sum(a) ] = T[a]            T[ (map i { r })] = T[r] in the body, once an iteration;  the same for stacks of a scan
 //!   T[ if c { a } else { b } ] = T[a] in one branch + T[b] in the other
 //!   T[ stop(a) ] = a, which is no cost: no gradient is wanted of it
 //!   T[ a ] = a otherwise: what is not additive is one term
+//! ```
 //!
 //! Dependence of `v` on a choice inside loops `l1 .. ln`, for each of them:
 //!
+//! ```text
 //!   loop m      `v` stands in an iteration of `m`, and depends on the choice's lane of that number (same);
 //!               on that and earlier ones (after); on that and later ones (before, where the scan runs backwards)
 //!   axis a      the same for the elements of `v` along its axis `a`
 //!   all         `v` depends on every lane
+//! ```
 //!
 //! A map turns `loop m` into axis 0 of its outputs, indexing by a loop's index turns it back: so lanes keep together
 //! from one plate to the next (a guide's plate and the model's). A carry turns `same` into `after`.

@@ -1,15 +1,17 @@
 //! Simulation form of a generative function.
 //!
 //! in:    `Gen`, verified
-//! out:   `Est`: `(args..) -> (results.., choices.., log_q)`, choices in the order of [`Module::choices`]
+//! out:   `Est`: `(args..) -> (results.., choices.., log_q)`, choices in the order of `Module::choices`
 //! keeps: spans, the order of choices, strategies
 //!
+//! ```text
 //!   S[ x ~ d by s at a; k ]   =  x = sample d by s;  q += log_density(d, x);  S[k]      x is an output
 //!   S[ s ~ g(e) at a; k ]     =  (s, t, q') = sim g(e);  q += q';  S[k]                 t are outputs, at a.t
 //!   S[ map i { b }; k ]       =  (r, t, qs) = map i { S[b] };  q += sum(qs);  S[k]      axes in the address's order
 //!   S[ if c { b } else { b' }; k ]  =  each branch returns its q and its choices, fillers inside the support for the other's
 //!   S[ report r = e; k ]      =  S[k]
 //!   S[ ret e ]                =  (e, t, q)
+//! ```
 //!
 //! Not handled: `factor` (E0401): such a program has no density that simulation could return.
 

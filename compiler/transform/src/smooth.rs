@@ -6,10 +6,12 @@
 //!
 //! A value is smooth if a learned parameter reaches it by computation:
 //!
+//! ```text
 //!   smooth(param)            learned
 //!   smooth(op(x..))          some x is smooth, and the result is real      (stop does not change it)
 //!   smooth(sample d(a) by s) s is pathwise and some a is smooth
 //!   rigid                    all else: data, constants, indices, truth values, other draws
+//! ```
 //!
 //! Comparing, rounding or indexing with a smooth value is a conflict: the derivative of such a step is zero almost everywhere, and the
 //! jumps, which also move the expectation, would be missed. A support whose bounds are smooth rules out strategies that score, and

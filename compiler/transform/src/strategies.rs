@@ -6,10 +6,12 @@
 //!
 //! With `x` the value of choice `s` and `C_s` the cost to go (the estimate's terms that depend on `s`; [`crate::scope`]):
 //!
+//! ```text
 //!   result of s = k(x)        X[ r ] = r                                       (x as the strategy computes it)
 //!   result of s = k(x) + e    X[ r ] = r + sum over lanes of e[k(x) := C_s]    calls of k in `e` run the continuation, value-only
 //!   result of s = f(k(x))     X[ r ] = r + sum over lanes of (f(C_s) - C_s)
 //!   otherwise                 X[ r ] = (r without C_s) + sum over lanes of s's program, every call of k a run of the continuation
+//! ```
 //!
 //! Terms are added after the program, in loops of their own over what the program's loops stack: nothing moves, and a lane's
 //! term sees that lane's cost. In a continuation that is run again only what depends on the choice is repeated, at the same

@@ -7,7 +7,7 @@
 //!
 //! - [`address`] gives code generation its [`ppl_abi::KernelTable`].
 //! - [`kernels`] is the safe interface on slices; [`value`] the one on candle tensors.
-//! - [`init`] is the first thing a binary calls.
+//! - [`init()`] is the first thing a binary calls.
 //!
 //! **Invariant:** kernels are total: they never panic, whatever the values. Only lengths are checked, by the safe interface.
 

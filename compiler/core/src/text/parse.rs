@@ -13,7 +13,7 @@ pub(super) type Parsed<T> = Result<T, Box<Diagnostic>>;
 
 /// Reads one function; places in its statements and in an error are those in `file`.
 ///
-/// Operands are resolved, operations known, and each name defined once; everything else is [`verify`](crate::verify)'s to check.
+/// Operands are resolved, operations known, and each name defined once; everything else is [`verify`](fn@crate::verify)'s to check.
 ///
 /// # Errors
 ///

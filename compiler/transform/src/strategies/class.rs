@@ -1,9 +1,11 @@
 //! How a strategy uses its continuation.
 //!
+//! ```text
 //!   tail       result = k(x)
 //!   term       result = k(x) + e           where calls of `k` reach `e` through `stop` only
 //!   weighted   result = f(k(x))            one call, at the top, in linear position
 //!   whole      anything else that is linear in the calls
+//! ```
 
 use ppl_core::{Atom, Block, Est, EstRandom, Func, Op, Prim, ReduceOp, Var};
 use ppl_diag::{Code, Diagnostic, Span};

@@ -1,6 +1,8 @@
 //! Costs to go, lane by lane.
 //!
+//! ```text
 //!   C_s[i1 .. in] = sum of the terms that depend on lane (i1 .. in) of choice s
+//! ```
 //!
 //! Each term is a stack over its own loops. Where its lanes correspond to those of `s` its axis is kept; where it depends on earlier
 //! lanes of `s` the axis is summed from each lane on; any other axis is summed.

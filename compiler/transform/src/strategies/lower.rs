@@ -1,5 +1,6 @@
 //! Draws, densities and choices of a flat estimator program, with sites.
 //!
+//! ```text
 //!   L[ x = draw d ]            =  x = stop(d.sample())           at a site of its own, with the lanes and times around it
 //!   L[ x = path d ]            =  x = d.sample()
 //!   L[ l = log_density(d, x) ] =  l = d.log_density(x)
@@ -7,6 +8,7 @@
 //!   L[ x = sample d by s ]     =  the strategy's statements before its call `k(e)`;  x = e      (tail: nothing else)
 //!                                 mark x                                                        (term, weighted)
 //!                                 split x                                                       (whole)
+//! ```
 
 use super::class::{Class, classify, summands};
 use super::mid::{Mid, MidRandom, Plan, PlanKind};

@@ -19,7 +19,7 @@ pub(crate) enum MidRandom {
     Rng(DetRandom),
     /// The value `x` of a choice whose continuation is called in place; a term that uses `captured` is added later.
     Mark { plan: usize, x: Atom, captured: Vec<Atom> },
-    /// A choice whose continuation is called several times with gradients. Arguments: those of [`Plan::whole`].
+    /// A choice whose continuation is called several times with gradients. Arguments: those of `whole`.
     Split { plan: usize, args: Vec<Atom> },
     /// `k(x)` in a plan's function: the cost of continuing with `x`.
     Again { x: Atom },

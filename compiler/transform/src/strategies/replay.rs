@@ -1,6 +1,8 @@
 //! Running a choice's continuation again, for one lane, with another value.
 //!
+//! ```text
 //!   k(x) at lane i  =  the sum of the terms that depend on lane i of the choice, computed from `x` in its place
+//! ```
 //!
 //! Only statements that depend on the choice are repeated; all other values are read from the program's run. Draws keep their sites, so that
 //! all calls share their random numbers. In a map whose iterations correspond to the choice's lanes one iteration is repeated; where a value

@@ -1,6 +1,8 @@
 //! Takes apart the estimate at a choice whose continuation is called several times with gradients.
 //!
+//! ```text
 //!   r  ->  (sum of the terms that do not depend on s) + sum over lanes of s's program, every k(x) the terms that do, from x
+//! ```
 //!
 //! Where the choice stands in a branch that was not taken, its lane contributes the terms after that branch, run again from the other branch's
 //! results: they are the same, and no longer made from this choice.

@@ -1,6 +1,8 @@
 //! Adds the terms of choices whose continuation is called in place.
 //!
+//! ```text
 //!   r  ->  r + sum over choices, from the last to the first, of sum over lanes of e(captured, C_s)
+//! ```
 //!
 //! A term that holds the cost's own value (a weight) is part of the cost of earlier choices.
 

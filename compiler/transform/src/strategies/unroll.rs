@@ -1,6 +1,8 @@
 //! Unrolls short scans around choices whose continuation is run again.
 //!
+//! ```text
 //!   (c', ys) = scan i < n carry c { b }   ->   b[i := 0]; ..; b[i := n - 1]; ys = stack    (n <= 16)
+//! ```
 
 use super::lower::Strategies;
 use crate::expand::{Cx, Hook};
