@@ -24,14 +24,14 @@ pub fn inline(module: &Module, func: &Func<Est>) -> Result<Func<Est>, Vec<Diagno
     Ok(f)
 }
 
-/// `(args..) -> (results.., choices.., log_q)` of a generative function; see [`mod@crate::sim`].
+/// `(args..) -> (results.., choices.., log_q)` of a generative function.
 ///
 /// Errors: `factor` inside (E0401), recursion (E0501).
 pub fn sim(module: &Module, id: GenId) -> Result<Func<Est>, Vec<Diagnostic>> {
     Inliner::new(module).sim(id)
 }
 
-/// `(args.., choices..) -> (results.., reports.., log_w)` of a generative function; see [`mod@crate::density`].
+/// `(args.., choices..) -> (results.., reports.., log_w)` of a generative function.
 ///
 /// Errors: recursion (E0501).
 pub fn density(module: &Module, id: GenId) -> Result<Func<Est>, Vec<Diagnostic>> {
