@@ -118,7 +118,9 @@ impl Diagnostic {
 /// The name in `candidates` that `name` was probably meant to be.
 pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = name.chars().count().div_ceil(3).min(3);
-    candidates.into_iter().map(|c| (edit_distance(name, c), c)).filter(|(d, _)| *d <= limit).min().map(|(_, c)| c)
+    // Of equally near names, the one of the same length: letters are exchanged more often than left out.
+    let far = |c: &str| (edit_distance(name, c), c.len().abs_diff(name.len()));
+    candidates.into_iter().map(|c| (far(c), c)).filter(|((d, _), _)| *d <= limit).min().map(|(_, c)| c)
 }
 
 fn edit_distance(a: &str, b: &str) -> usize {
@@ -143,6 +145,7 @@ mod tests {
     #[test]
     fn suggests_close_names_only() {
         assert_eq!(did_you_mean("normla", ["normal", "gamma"]), Some("normal"));
+        assert_eq!(did_you_mean("normla", ["norm", "normal"]), Some("normal"));
         assert_eq!(did_you_mean("zzz", ["normal", "gamma"]), None);
     }
 }

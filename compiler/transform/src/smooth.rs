@@ -416,7 +416,7 @@ fn conflict(module: &Module, c: &SmoothConflict, choices: &[Choice]) -> Diagnost
             Diagnostic::error(Code("E0402"), format!("the parameter `{name}` is {}, which would bias its gradient", c.what))
                 .label(c.use_span, format!("{} here", c.what))
                 .help(
-                    "write `assume_continuous { .. }` around the use, if the result has no jumps, or `stop(..)` and a rigid copy",
+                    "write `assume_continuous { .. }` around the use, if the result has no jumps, or branch on data or on a discrete choice",
                 )
         }
     };

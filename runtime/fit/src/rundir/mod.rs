@@ -96,9 +96,9 @@ pub fn check_place(place: &Place) -> Result<(), Diagnostic> {
             parent_of(path)
         }
     };
-    let fail = |e| cannot_write(&parent, &e);
-    fs::create_dir_all(&parent).map_err(fail)?;
-    tempfile::Builder::new().prefix(".ppl-").tempdir_in(&parent).map(drop).map_err(fail)
+    // Whether the place can be written is tried in the nearest folder that exists, so that a check leaves nothing behind.
+    let existing = parent.ancestors().find(|p| p.exists()).filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tempfile::Builder::new().prefix(".ppl-").tempdir_in(existing).map(drop).map_err(|e| cannot_write(&parent, &e))
 }
 
 /// Writes the folder and returns its path. It appears whole, by one rename; if anything fails nothing is left behind, and what
