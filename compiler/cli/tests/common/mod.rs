@@ -1,5 +1,5 @@
 //! Runs the built binary in a folder of its own.
-#![allow(clippy::unwrap_used, reason = "a test that can't set itself up fails")]
+#![allow(clippy::unwrap_used, dead_code, reason = "a test that can't set itself up fails; each test binary uses a part")]
 
 use std::io::Write;
 use std::path::Path;
