@@ -15,7 +15,7 @@ Often something before it is unfinished: an operator without its right side, a m
         name: "a block is missing",
         page: r#"`if`, `else`, `for`, `expect`, `gen` and others are followed by a block in braces, also where it holds a single statement:
 
-```ppl
+```text
 for n in N { y[n] ~ normal(mu, 1) }
 ```
 
