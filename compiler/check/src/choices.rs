@@ -85,6 +85,11 @@ impl<S: ElabStage> FnElab<'_, S> {
             let outer = indices.iter().filter_map(|v| self.loops.iter().find(|l| l.index == *v)).map(|l| l.len.clone());
             let dims: Vec<Dim> = outer.chain(a.dims.iter().cloned()).collect();
             self.choice_dims.push((base.clone(), dims));
+            let starts: Vec<i64> =
+                indices.iter().filter_map(|v| self.loops.iter().find(|l| l.index == *v)).map(|l| l.start).collect();
+            if starts.iter().any(|s| *s != 0) {
+                self.choice_starts.push((base.clone(), starts));
+            }
         }
         let value = if self.loops.is_empty() {
             value
@@ -113,21 +118,13 @@ impl<S: ElabStage> FnElab<'_, S> {
                 AddressPart::Index(subscripts) => {
                     for s in subscripts {
                         let i = self.array(s)?;
-                        let found = self.loops.iter().find(|l| i.atom == Atom::Var(l.index)).map(|l| l.index);
+                        let found = self.loops.iter().find(|l| i.atom == l.value).map(|l| l.index);
                         match found {
                             Some(v) if !out.contains(&v) => out.push(v),
                             Some(_) => {
                                 self.report(
                                     Diagnostic::error(codes::ADDRESS_COLLISION, "the same loop variable twice in an address")
                                         .label(s.span, "again here"),
-                                );
-                                return None;
-                            }
-                            None if self.loops.iter().any(|l| l.start != 0) => {
-                                self.not_yet(
-                                    "a choice in a loop that does not start at 0",
-                                    s.span,
-                                    "loop over `0..N` and use `if t < 5 { .. }` or an offset inside",
                                 );
                                 return None;
                             }
@@ -229,7 +226,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         let outer_rank = batch.len();
         let event_ranks: Vec<usize> = self.s.module.dist(d.dist).params.iter().map(|(_, t)| t.rank()).collect();
         let index = self.b.index_var("e");
-        self.loops.push(LoopCtx { index, len: len.clone(), scan: false, start: 0, span });
+        self.loops.push(LoopCtx { index, len: len.clone(), scan: false, start: 0, value: Atom::Var(index), span });
         indices.push(index);
         self.b.begin();
         let inner: Vec<Arr> = args

@@ -157,8 +157,66 @@ impl<S: ElabStage> FnElab<'_, S> {
                 }
                 Value::Unit
             }
-            _ if f.carry.is_empty() => self.plate(f, iter, collect),
-            _ => self.scan_loop(f, iter, collect),
+            iter => {
+                let start = if let Iter::Range { start, .. } = &iter { *start } else { 0 };
+                let value = match self.with_history(f, start) {
+                    Some(Err(())) => return Value::Error,
+                    Some(Ok((scan, carries))) => return self.history_loop(&scan, f, carries, collect),
+                    None if f.carry.is_empty() => self.plate(f, iter, collect),
+                    None => self.scan_loop(f, iter, collect),
+                };
+                if self.loops.is_empty() && !self.choice_starts.is_empty() {
+                    self.join_data(f);
+                }
+                value
+            }
+        }
+    }
+
+    /// The loop variable's operand in the innermost loop.
+    fn loop_value(&mut self, v: &Value) {
+        if let (Value::Array(a), Some(l)) = (v, self.loops.last_mut())
+            && a.is_scalar()
+            && a.dtype == DType::Int
+        {
+            l.value = a.atom;
+        }
+    }
+
+    /// Choices of a loop that starts later are the rest of the data's array of that name.
+    fn join_data(&mut self, f: &For) {
+        let mut made = Vec::new();
+        drawn(&f.body, &mut made);
+        for name in made.iter().map(crate::programs::address_name) {
+            let Some(Value::Array(a)) = self.local(&name) else { continue };
+            let Some(starts) = self.choice_starts.iter().rev().find(|(n, _)| *n == name).map(|(_, s)| s.clone()) else { continue };
+            let late: Vec<usize> = (0..starts.len()).filter(|i| starts[*i] != 0).collect();
+            let [axis] = late[..] else { continue };
+            let (start, first) = (starts[axis], starts[axis] as usize);
+            let data = match self.s.top(&name) {
+                Some(crate::session::TopName::Global(g @ crate::session::Global::Data(_))) => self.global(g),
+                _ => {
+                    self.bind(&name, Value::Error);
+                    let at = self.addresses.get(&name).copied().unwrap_or(f.span);
+                    self.report(
+                        Diagnostic::error(codes::INDEX_RANGE, format!("`{name}` has no elements before index {start}"))
+                            .label(at, format!("drawn from index {start} on"))
+                            .label(f.iter.span, "the loop starts here")
+                            .note("they would be the data's of that name, and there are none")
+                            .help(format!("loop from 0, and treat the first rounds in a branch: `if t >= {start} {{ .. }}`")),
+                    );
+                    continue;
+                }
+            };
+            let fits = data.dims.len() == a.dims.len()
+                && data.dtype == a.dtype
+                && data.dims.iter().zip(&a.dims).enumerate().all(|(i, (d, x))| d.n == x.n + if i == axis { first } else { 0 });
+            if !fits {
+                continue;
+            }
+            let head = self.b.slice(data.atom, axis, 0, first);
+            let atom = self.b.concat(&[head, a.atom], axis);
+            self.bind(&name, Value::Array(Arr { atom, dims: data.dims.clone(), ..a }));
         }
     }
 
@@ -285,10 +343,11 @@ impl<S: ElabStage> FnElab<'_, S> {
         };
         let index = self.b.index_var(&name);
         let start = if let Iter::Range { start, .. } = &iter { *start } else { 0 };
-        self.loops.push(LoopCtx { index, len: len.clone(), scan: false, start, span: f.span });
+        self.loops.push(LoopCtx { index, len: len.clone(), scan: false, start, value: Atom::Var(index), span: f.span });
         self.b.begin();
         self.push_scope();
         let v = self.iteration(&iter, Atom::Var(index), &len);
+        self.loop_value(&v);
         self.bind_pattern(&f.pattern, v, f.iter.span);
         self.push_scope();
         let value = self.block(&f.body);
@@ -395,10 +454,11 @@ impl<S: ElabStage> FnElab<'_, S> {
             _ => "t",
         });
         let start = if let Iter::Range { start, .. } = &iter { *start } else { 0 };
-        self.loops.push(LoopCtx { index, len: len.clone(), scan: true, start, span: f.span });
+        self.loops.push(LoopCtx { index, len: len.clone(), scan: true, start, value: Atom::Var(index), span: f.span });
         self.b.begin();
         self.push_scope();
         let v = self.iteration(&iter, Atom::Var(index), &len);
+        self.loop_value(&v);
         self.bind_pattern(&f.pattern, v, f.iter.span);
         let mut vars = Vec::new();
         for a in &init {
@@ -478,6 +538,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                         "start it with a value of the type it becomes: `= zeros(..)`"
                     };
                     let first = crate::value::show_ty(*dtype, dims);
+                    self.carry_found.push((k, a.dtype, a.dims.clone()));
                     self.report(
                         Diagnostic::error(codes::CARRY_CHANGES, format!("the carried value `{name}` changes its type"))
                             .label(span, format!("the next value has type `{}`", a.show()))
@@ -536,4 +597,29 @@ fn slices<S: ElabStage>(b: &mut ppl_core::Builder<S>, mut scan: Scan<S>) -> Scan
     ppl_core::substitute_block(&mut scan.body, &replaced);
     scan.xs = xs;
     scan
+}
+
+/// Addresses of the choices of a block.
+pub(crate) fn drawn(b: &ast::Block, out: &mut Vec<ast::Address>) {
+    for s in &b.stmts {
+        if let ast::StmtKind::Choice(c) = &s.kind {
+            out.push(c.address.clone());
+        }
+    }
+    let mut b = b.clone();
+    ppl_syntax::visit::block_exprs_mut(&mut b).into_iter().for_each(|e| drawn_in(e, out));
+}
+
+fn drawn_in(e: &mut Expr, out: &mut Vec<ast::Address>) {
+    match &e.kind {
+        ExprKind::For(f) | ExprKind::Comprehension(f) => drawn(&f.body, out),
+        ExprKind::If { then, otherwise, .. } => {
+            drawn(then, out);
+            if let Some(e) = otherwise {
+                drawn_in(&mut e.clone(), out);
+            }
+        }
+        ExprKind::Block(b) => drawn(b, out),
+        _ => {}
+    }
 }

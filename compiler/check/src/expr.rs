@@ -404,15 +404,19 @@ impl<S: ElabStage> FnElab<'_, S> {
             let Some(index) = self.array(s) else {
                 return Value::Error;
             };
-            if index.atom != Atom::Var(*var) {
+            let own = self.loops.iter().find(|l| l.index == *var).map_or(Atom::Var(*var), |l| l.value);
+            if index.atom != own {
                 return self.fail(
                     Diagnostic::error(
-                        codes::NOT_COMPILED_YET,
-                        format!("reading another iteration's `{}` is not compiled yet", p.name),
+                        codes::NOT_IN_SCOPE_YET,
+                        format!("`{}` is read at an index that is not this round's", p.name),
                     )
-                    .label(s.span, "not this iteration's index")
-                    .label(p.span, "drawn here, one element an iteration")
-                    .help(format!("carry the value: `for .. carry (previous = 0.0) {{ .. {}[..] }}`", p.name)),
+                    .label(s.span, "not the loop's variable")
+                    .label(p.span, "drawn here, one element a round")
+                    .help(format!(
+                        "read an earlier round as `{}[t - 1]`, with the variable of the loop that draws it; elements of later rounds do not exist yet",
+                        p.name
+                    )),
                 );
             }
             rest = i + 1;

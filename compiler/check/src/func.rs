@@ -31,6 +31,8 @@ pub(crate) struct FnElab<'s, S: ElabStage> {
     pub(crate) addresses: HashMap<String, Span>,
     /// Sizes of the choices, with the names of the loops around them.
     pub(crate) choice_dims: Vec<(String, Vec<Dim>)>,
+    /// First indices of the choices whose loops do not start at 0, axis by axis.
+    pub(crate) choice_starts: Vec<(String, Vec<i64>)>,
     /// Choices that could not be elaborated.
     pub(crate) broken: Vec<String>,
     /// Ordinals of draws, for their sites.
@@ -41,6 +43,23 @@ pub(crate) struct FnElab<'s, S: ElabStage> {
     pub(crate) strategies: HashMap<String, crate::value::NamedStrategy>,
     /// Whether the present statement stands under an `if`.
     pub(crate) conditional: bool,
+    /// Carried values that turned out to be of another type than their first: number, element type, sizes.
+    pub(crate) carry_found: Vec<(usize, ppl_core::DType, Vec<Dim>)>,
+}
+
+/// A function under construction at some moment, to go back to.
+#[derive(Clone)]
+pub(crate) struct Saved<S: ElabStage> {
+    b: Builder<S>,
+    scopes: Vec<HashMap<String, Value>>,
+    captures: Vec<(Global, Arr)>,
+    prelude: Vec<Stmt<S>>,
+    addresses: HashMap<String, Span>,
+    choice_dims: Vec<(String, Vec<Dim>)>,
+    broken: Vec<String>,
+    draws: u64,
+    diagnostics: usize,
+    continuous: usize,
 }
 
 /// Indices of loops with their lengths, outermost first.
@@ -54,6 +73,8 @@ pub(crate) struct LoopCtx {
     pub(crate) scan: bool,
     /// The loop variable's value is `index + start`.
     pub(crate) start: i64,
+    /// The operand that holds the loop variable's value.
+    pub(crate) value: Atom,
     pub(crate) span: Span,
 }
 
@@ -78,11 +99,13 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
             name: name.to_string(),
             addresses: HashMap::new(),
             choice_dims: Vec::new(),
+            choice_starts: Vec::new(),
             broken: Vec::new(),
             draws: 0,
             depth: 0,
             strategies: HashMap::new(),
             conditional: false,
+            carry_found: Vec::new(),
         }
     }
 
@@ -98,6 +121,36 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
 
     pub(crate) fn report(&mut self, d: Diagnostic) {
         self.s.report(d);
+    }
+
+    /// The state of the function, its diagnostics included.
+    pub(crate) fn save(&self) -> Saved<S> {
+        Saved {
+            b: self.b.clone(),
+            scopes: self.scopes.clone(),
+            captures: self.captures.clone(),
+            prelude: self.prelude.clone(),
+            addresses: self.addresses.clone(),
+            choice_dims: self.choice_dims.clone(),
+            broken: self.broken.clone(),
+            draws: self.draws,
+            diagnostics: self.s.diagnostics.len(),
+            continuous: self.s.continuous.len(),
+        }
+    }
+
+    /// Goes back to a state: what was built and reported since is forgotten.
+    pub(crate) fn restore(&mut self, saved: Saved<S>) {
+        self.s.diagnostics.truncate(saved.diagnostics);
+        self.s.continuous.truncate(saved.continuous);
+        self.b = saved.b;
+        self.scopes = saved.scopes;
+        self.captures = saved.captures;
+        self.prelude = saved.prelude;
+        self.addresses = saved.addresses;
+        self.choice_dims = saved.choice_dims;
+        self.broken = saved.broken;
+        self.draws = saved.draws;
     }
 
     /// Reports `d` and returns the erroneous value.
@@ -199,7 +252,7 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
     /// Runs `f` for each of `len` independent iterations; its value's arrays come back stacked.
     pub(crate) fn map_loop(&mut self, len: &Dim, name: &str, f: impl FnOnce(&mut Self, Arr) -> Value) -> Value {
         let index = self.b.index_var(name);
-        self.loops.push(LoopCtx { index, len: len.clone(), scan: false, start: 0, span: Span::NONE });
+        self.loops.push(LoopCtx { index, len: len.clone(), scan: false, start: 0, value: Atom::Var(index), span: Span::NONE });
         let arr = Arr {
             support: Some(Support::Integers { lo: 0, hi: Some(len.n as i64 - 1) }),
             ..Arr::new(Atom::Var(index), ppl_core::DType::Int, Vec::new())

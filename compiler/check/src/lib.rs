@@ -18,6 +18,7 @@ mod entries;
 mod expr;
 mod func;
 mod guide;
+mod history;
 mod names;
 mod programs;
 mod session;

@@ -167,6 +167,10 @@ impl Walk<'_> {
             self.bind(&c.name);
         }
         self.pattern(&f.pattern);
+        // Earlier rounds' choices can be read before this round's is made.
+        let mut made = Vec::new();
+        crate::control::drawn(&f.body, &mut made);
+        made.iter().for_each(|a| self.bind(&a.base));
         self.block(&f.body);
     }
 

@@ -96,12 +96,14 @@ impl<S: ElabStage> FnElab<'_, S> {
         let mut results = Vec::new();
         let layout = value.flatten(&mut results);
         let named = std::mem::take(&mut me.choice_dims);
+        let starts = std::mem::take(&mut me.choice_starts);
         let broken = std::mem::take(&mut me.broken);
         let done = me.finish(results, decl_span);
         self.s.active.pop();
         let gen_id = self.s.module.add_gen(done.func);
         self.s.broken.insert(gen_id.0, broken);
         self.s.choice_dims.extend(named.into_iter().map(|(n, d)| ((gen_id.0, n), d)));
+        self.s.choice_starts.extend(starts.into_iter().map(|(n, s)| ((gen_id.0, n), s)));
         self.s.gen_captures.insert(gen_id.0, done.captures.clone());
         let g = GenVal { name: c.name.as_str().to_string(), id: gen_id, args: passed, level: self.level, result: layout, span };
         if self.s.diagnostics.len() == errors {
@@ -202,6 +204,7 @@ impl<S: ElabStage> FnElab<'_, S> {
             _ => a,
         };
         let dims = self.choice_dims(program, choice);
+        let a = self.drawn_part(a, choice, program);
         if a.ty() != choice.ty {
             let code = if a.dtype == choice.ty.dtype { codes::SHAPES_DISAGREE } else { codes::WRONG_TYPE };
             let shown = crate::value::show_ty(choice.ty.dtype, &dims);
@@ -213,6 +216,24 @@ impl<S: ElabStage> FnElab<'_, S> {
             return None;
         }
         Some(a)
+    }
+
+    /// The part of an array that the choice draws, where its loops do not start at 0: the elements before are the program's own.
+    fn drawn_part(&mut self, a: Arr, choice: &Choice, program: &GenVal) -> Arr {
+        let Some(starts) = self.s.choice_starts.get(&(program.id.0, choice.addr.clone())).cloned() else { return a };
+        if a.dims.len() != choice.ty.rank() {
+            return a;
+        }
+        let mut out = a;
+        for (axis, start) in starts.into_iter().enumerate().filter(|(_, s)| *s > 0) {
+            let (start, n) = (start as usize, choice.ty.shape[axis]);
+            if out.dims[axis].n == n + start {
+                let atom = self.b.slice(out.atom, axis, start, n);
+                out.atom = atom;
+                out.dims[axis] = Dim::from(n);
+            }
+        }
+        out
     }
 
     /// Sizes of a choice, with the names of the loops around it where known.

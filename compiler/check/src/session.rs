@@ -87,6 +87,8 @@ pub(crate) struct Session {
     pub(crate) gen_captures: HashMap<u32, Vec<Global>>,
     /// Named sizes of choices, by function and address.
     pub(crate) choice_dims: HashMap<(u32, String), Vec<Dim>>,
+    /// First indices of choices whose loops do not start at 0, by function and address.
+    pub(crate) choice_starts: HashMap<(u32, String), Vec<i64>>,
     /// Choices that could not be elaborated, by function: their absence is not an error of its own.
     pub(crate) broken: HashMap<u32, Vec<String>>,
     pub(crate) dist_cache: HashMap<String, DistId>,
@@ -119,6 +121,7 @@ impl Session {
             gen_cache: HashMap::new(),
             gen_captures: HashMap::new(),
             choice_dims: HashMap::new(),
+            choice_starts: HashMap::new(),
             broken: HashMap::new(),
             dist_cache: HashMap::new(),
             strategy_cache: HashMap::new(),

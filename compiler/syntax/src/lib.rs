@@ -11,6 +11,7 @@ mod mistakes;
 mod parse;
 mod printer;
 mod token;
+pub mod visit;
 
 pub use layout::{MAX_BRACKETS, MAX_DEPTH};
 pub use parse::{Parse, Repl, is_incomplete, parse, parse_expr, parse_repl};
