@@ -64,6 +64,11 @@ fn anchored(path: &str, folder: &str, rename: &[(&str, &str)], elbo_offset: f64)
 }
 
 #[test]
+fn autoregression() {
+    anchored("autoregression/ar.ppl", "autoregression", &[], 0.0);
+}
+
+#[test]
 fn eight_schools_and_its_other_coordinates() {
     let (f, centred) = anchored("eight_schools/schools.ppl", "eight_schools", &[], 0.0);
     let (elbo, _) = f.estimate(SEED, 20).expect("an estimate");

@@ -189,7 +189,9 @@ impl<S: ElabStage> FnElab<'_, S> {
         drawn(&f.body, &mut made);
         for name in made.iter().map(crate::programs::address_name) {
             let Some(Value::Array(a)) = self.local(&name) else { continue };
-            let Some(starts) = self.choice_starts.iter().rev().find(|(n, _)| *n == name).map(|(_, s)| s.clone()) else { continue };
+            let Some(starts) = self.choice_starts.iter().rev().find(|(n, _)| *n == name).map(|(_, s)| s.clone()) else {
+                continue;
+            };
             let late: Vec<usize> = (0..starts.len()).filter(|i| starts[*i] != 0).collect();
             let [axis] = late[..] else { continue };
             let (start, first) = (starts[axis], starts[axis] as usize);

@@ -7,7 +7,7 @@
 //!
 //! `L` is the largest distance that the loop reads back, known from constants and the ranges of inner loops. Where the distance varies, the
 //! window `[y.1, .., y.L]` is indexed. Elements before the first round are the data's of that name; a read that reaches
-//! before the first of these must stand in a branch, which keeps the first rounds from it.
+//! before the first of these must stand in a branch on the loop's variable, which keeps the first rounds from it.
 
 use crate::codes;
 use crate::func::FnElab;
@@ -84,9 +84,10 @@ impl<S: ElabStage> FnElab<'_, S> {
         };
         if let Some((lag, span)) = m.unguarded.filter(|(lag, _)| start - lag < 0 || data.is_none()) {
             let (first, name) = (start - lag, &m.name);
-            let d = Diagnostic::error(codes::INDEX_RANGE, format!("the first round reads `{name}[{first}]`, which does not exist"))
-                .label(span, format!("reads {lag} back; the loop starts at {start}"))
-                .label(m.span, "drawn here");
+            let d =
+                Diagnostic::error(codes::INDEX_RANGE, format!("the first round reads `{name}[{first}]`, which does not exist"))
+                    .label(span, format!("reads {lag} back; the loop starts at {start}"))
+                    .label(m.span, "drawn here");
             self.report(if data.is_some() {
                 d.help(format!("start the loop at {lag}: the elements before are the data's; or read in a branch: `if t >= {lag} {{ .. }}`"))
             } else {
@@ -167,6 +168,10 @@ fn int(n: i64, span: Span) -> Expr {
     Expr::new(span, ExprKind::Literal(Literal::Int(n)))
 }
 
+fn mentions(e: &mut Expr, n: &str) -> bool {
+    is_name(e, n) || children_mut(e).into_iter().any(|c| mentions(c, n))
+}
+
 /// No name of the language has a blank.
 fn carried(choice: &str, lag: i64) -> String {
     format!("{choice} {lag}")
@@ -221,10 +226,8 @@ fn choices(b: &Block, var: &str, inner: &mut Vec<(String, Expr)>, out: &mut Vec<
         let StmtKind::Choice(c) = &s.kind else { continue };
         let subs = subscripts(&c.address);
         let Some(at) = subs.iter().position(|s| is_name(s, var)) else { continue };
-        let sizes: Option<Vec<Expr>> = subs[at + 1..]
-            .iter()
-            .map(|s| inner.iter().find(|(n, _)| is_name(s, n)).map(|(_, size)| size.clone()))
-            .collect();
+        let sizes: Option<Vec<Expr>> =
+            subs[at + 1..].iter().map(|s| inner.iter().find(|(n, _)| is_name(s, n)).map(|(_, size)| size.clone())).collect();
         let Some(sizes) = sizes else { continue };
         out.push(Made {
             name: c.address.base.as_str().to_string(),
@@ -283,9 +286,10 @@ impl<S: ElabStage> Reads<'_, '_, S> {
         match &mut e.kind {
             ExprKind::If { cond, then, otherwise } => {
                 self.expr(cond, ranges, guarded);
-                self.block(then, ranges, true);
+                let guarded = guarded || mentions(cond, self.var);
+                self.block(then, ranges, guarded);
                 if let Some(e) = otherwise {
-                    self.expr(e, ranges, true);
+                    self.expr(e, ranges, guarded);
                 }
                 return;
             }
@@ -373,7 +377,9 @@ impl<S: ElabStage> Reads<'_, '_, S> {
                     Diagnostic::error(codes::NOT_IN_SCOPE_YET, format!("`{name_of}` is read at an index of another round"))
                         .label(at.span, format!("not `{var}` minus a number that is known before running"))
                         .label(m.span, "drawn here, one element a round")
-                        .help(format!("read `{name_of}[{var} - 1]`, or carry the value: `for .. carry (previous = 0.0) {{ .. }}`")),
+                        .help(format!(
+                            "read `{name_of}[{var} - 1]`, or carry the value: `for .. carry (previous = 0.0) {{ .. }}`"
+                        )),
                 );
             }
             return None;
@@ -391,7 +397,11 @@ impl<S: ElabStage> Reads<'_, '_, S> {
             }
             return None;
         }
-        if subs[..m.upto.len() - 1].iter().zip(&m.upto).any(|(a, b)| !matches!(&b.kind, ExprKind::Name(n) if is_name(a, n.as_str()))) {
+        if subs[..m.upto.len() - 1]
+            .iter()
+            .zip(&m.upto)
+            .any(|(a, b)| !matches!(&b.kind, ExprKind::Name(n) if is_name(a, n.as_str())))
+        {
             self.failed = true;
             if !self.rewrite {
                 self.me.report(
@@ -436,7 +446,11 @@ impl<S: ElabStage> FnElab<'_, S> {
         let own = original.carry.len();
         if collect {
             let at = original.span;
-            return self.not_yet("an array of a loop that reads earlier rounds", at, "draw in a plain loop; the choices are arrays after it");
+            return self.not_yet(
+                "an array of a loop that reads earlier rounds",
+                at,
+                "draw in a plain loop; the choices are arrays after it",
+            );
         }
         let saved = self.save();
         let mut value = Value::Error;

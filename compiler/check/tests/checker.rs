@@ -186,3 +186,40 @@ fn users_may_redefine_what_the_library_declares() {
     let c = checked("dist normal(m: real) on real { log_density(x) = -(x - m)^2\n sample = m }\ngen m() { x ~ normal(2.0) }");
     assert!(c.diagnostics.is_empty(), "{:?}", c.diagnostics);
 }
+
+#[test]
+fn loops_may_read_earlier_elements_of_their_choices() {
+    let fine = [
+        // The elements before the first round are the data's.
+        "data T: int\ndata y: real[T]\ngen m() { for t in 1..T { y[t] ~ normal(0.5 * y[t - 1], 1) } }\nfit m() given { y } with m2()\ngen m2() { }",
+        // A window of several, at an index computed from another loop's.
+        "data y: real[T]\ndata T: int\ngen m() { a ~ normal(0, 1)\n for t in 5..T { y[t] ~ normal(sum([for k in 5 { a * y[t - k - 1] }]), 1) } }\nfit m() given { y } with auto_normal",
+        // Latent: in a branch; of ints, and rows of arrays.
+        "gen m(T: int) { for t in T { z[t] ~ categorical(if t == 0 { [0.5, 0.5] } else { if z[t - 1] == 0 { [0.9, 0.1] } else { [0.2, 0.8] } }) } }",
+        "gen m(T: int) { for t in T { for i in 3 { g[t, i] ~ normal(if t < 2 { 0.0 } else { g[t - 2, i] + g[t - 1, 0] }, 1) } } }",
+        "gen m(T: int) { for i in 4 { for t in T { h[i, t] ~ normal(if t == 0 { 0.0 } else { h[i, t - 1] }, 1) } } }",
+        // Beside a value that is carried anyway, and after the loop as a whole.
+        "data T: int\ndata y: real[T]\ngen m() { let s = for t in 1..T carry (s = 0.0) { y[t] ~ normal(s + y[t - 1], 1)\n s + y[t] }\n report total = s + y[0] }",
+    ];
+    for text in fine {
+        let c = checked(text);
+        assert!(c.diagnostics.is_empty(), "{text}\n{:?}", c.diagnostics);
+    }
+    let refused = [
+        ("data T: int\ndata y: real[T]\ngen m() { for t in T { y[t] ~ normal(y[t - 1], 1) } }", "E0205"),
+        ("gen m(T: int) { for t in T { y[t] ~ normal(if t == 0 { 0.0 } else { y[t + 1] }, 1) } }", "E0205"),
+        ("gen m(T: int) { for t in 1..T { h[t] ~ normal(h[t - 1], 1) } }", "E0205"),
+        ("gen m(T: int) { for t in 1..T { h[t] ~ normal(0, 1) } }", "E0205"),
+        (
+            "data j: int\ngen m(T: int, r: real) { for t in T { h[t] ~ normal(if t == 0 { 0.0 } else { h[t * t - 1] }, 1) } }",
+            "E0106",
+        ),
+        (
+            "gen m(T: int) { for i in 4 { for t in T { h[i, t] ~ normal(if t == 0 { 0.0 } else { h[i - 1, t - 1] }, 1) } } }",
+            "E0106",
+        ),
+    ];
+    for (text, code) in refused {
+        assert_eq!(codes(text), [code], "{text}");
+    }
+}

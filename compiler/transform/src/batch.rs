@@ -18,6 +18,7 @@
 //!   B[ if c  { s } { t } ]       =  if c { B[s] } { B[t] }
 //!   B[ if c~ { s } { t } ]       =  B[s] with v := guard(c~, v);  B[t] with v := guard(not c~, v);  select(c~, s~, t~)
 //!   B[ scan { k } ]              =  scan { B[k] }                                  carries that vary are batched, by fix-point
+//!   scan                         =  map, where the carries are known beforehand ([`plates`])
 //!   scan i { k }                 =  h;  scan i, row in x[c..] { k' }               first: h does not depend on the loop,
 //!                                                                                gather(x, i + c) of an outer x is row
 //!   B[ random lanes (.., i) [s] ] =  random lanes (..) [n, s]
@@ -33,6 +34,7 @@ mod control;
 mod lanes;
 mod loops;
 mod ops;
+mod plates;
 mod spread;
 
 use ppl_core::{Atom, Block, Builder, Det, Func, Op, Stmt, Var, map_atoms, op_blocks_mut};
@@ -73,6 +75,9 @@ impl Batch {
     }
 
     fn stmt(&mut self, mut stmt: Stmt<Det>) {
+        if let Some(stmts) = plates::scan(&mut self.b, &stmt) {
+            return stmts.into_iter().for_each(|s| self.stmt(s));
+        }
         map_atoms(&mut stmt.op, &mut |a| self.atom(a));
         for block in op_blocks_mut(&mut stmt.op) {
             let inner = std::mem::take(block);

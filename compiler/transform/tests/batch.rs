@@ -446,3 +446,44 @@ fn calls_run_lane_by_lane() {
     assert_eq!(shape_of(&g), ["scan"]);
     assert_eq!(g.result_tys(), [Ty::float([3])]);
 }
+
+#[test]
+fn scans_with_known_carries_become_arrays() {
+    // y[t] is given, so the values carried from round to round are its earlier elements; `reverse` counts down.
+    for (reverse, n) in [("", 6), (" reverse", 6), ("", 1), (" reverse", 1), ("", 2), ("", 0)] {
+        let text = format!(
+            "det fn @ar(%y: float[{n}], %a: float) -> (float, float, float[{n}], float) {{
+               %p.1, %q.1, %ws, %e = scan %t in {n}{reverse} carry (%p: float = 0.5, %q: float = %a, %s: float = 0.0) over (%x: float = %y) : float, float, float, float[{n}] {{
+                 %m = mul %a, %p : float
+                 %m2 = add %m, %q : float
+                 %d = sub %x, %m2 : float
+                 %w = square %d : float
+                 %s2 = mul %s, 0.5 : float
+                 %s3 = add %s2, %w : float
+                 %x2 = mul %x, 2.0 : float
+                 ret %x2, %p, %s3, %w
+               }}
+               ret %p.1, %q.1, %e, %ws
+             }}"
+        );
+        let m = ppl_core::parse_module(&text, ppl_diag::FileId(0)).unwrap_or_else(|e| panic!("{e:?}"));
+        let f = &m.dets[0];
+        let mut s = Stream(3, 10);
+        let args = [s.value(&[n], -1.0, 1.0), Value::scalar(0.7)];
+        let g = agrees(f, &args);
+        let carried = count(&g.body, &|op| matches!(op, Op::Scan(s) if s.carry.len() > 1));
+        assert!(n == 0 || carried == 0, "only the running sum is left to carry:\n{}", ppl_core::print_func(&g, None));
+    }
+    // Nothing is carried: a plate.
+    let text = "det fn @ar(%y: float[5], %a: float) -> (float[5]) {
+       %p.1, %w.1 = scan %t in 5 carry (%p: float = 0.5) over (%x: float = %y) : float, float[5] {
+         %m = mul %a, %p : float
+         %d = sub %x, %m : float
+         ret %x, %d
+       }
+       ret %w.1
+     }";
+    let m = ppl_core::parse_module(text, ppl_diag::FileId(0)).unwrap_or_else(|e| panic!("{e:?}"));
+    let g = agrees(&m.dets[0], &[Stream(3, 10).value(&[5], -1.0, 1.0), Value::scalar(0.7)]);
+    assert_eq!(count(&g.body, &|op| matches!(op, Op::Scan(_))), 0);
+}

@@ -54,7 +54,7 @@ gen g() {
     CodeInfo {
         code: Code("E0106"),
         name: "a choice is used where it does not exist",
-        page: r#"A choice made in one branch of an `if` exists in that branch only, and an array of choices is complete only after the loop that draws it. Inside the loop, use the element of the present round (`x[i]`), or carry what later rounds need:
+        page: r#"A choice made in one branch of an `if` exists in that branch only, and an array of choices is complete only after the loop that draws it. Inside the loop, use the element of the present round (`x[i]`) or of an earlier one (`x[i - 1]`, at a distance that is known before running), or carry what later rounds need:
 
 ```ppl
 gen walk() {

@@ -30,7 +30,17 @@ Use a loop to combine along one axis (`[for n in N { x[n] + b }]`), `matmul` and
     CodeInfo {
         code: Code("E0205"),
         name: "an index out of range",
-        page: r#"Indices start at 0, so an array of `N` elements has `0` to `N - 1`. There are no negative indices: the last element is `x[N - 1]`. A slice `x[lo..hi]` holds `lo` and leaves out `hi`."#,
+        page: r#"Indices start at 0, so an array of `N` elements has `0` to `N - 1`. There are no negative indices: the last element is `x[N - 1]`. A slice `x[lo..hi]` holds `lo` and leaves out `hi`.
+
+A loop may read earlier elements of the choices that it makes. The first rounds must not read what does not exist: elements before the first round are those of
+the data of that name, if the choice has data; otherwise read in a branch.
+
+```ppl
+data T: int
+data y: real[T]
+gen ar() { for t in 1..T { y[t] ~ normal(0.9 * y[t - 1], 1) } }
+gen walk() { for t in T { h[t] ~ normal(if t == 0 { 0.0 } else { h[t - 1] }, 1) } }
+```"#,
     },
     CodeInfo {
         code: Code("E0206"),
