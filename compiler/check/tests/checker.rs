@@ -216,7 +216,7 @@ fn loops_may_read_earlier_elements_of_their_choices() {
         ),
         (
             "gen m(T: int) { for i in 4 { for t in T { h[i, t] ~ normal(if t == 0 { 0.0 } else { h[i - 1, t - 1] }, 1) } } }",
-            "E0106",
+            "E0205",
         ),
     ];
     for (text, code) in refused {
