@@ -149,6 +149,9 @@ fn not_for(strategy: &str, at: Span, inst: &DistInst, dist_span: Span, address: 
         "reparam" => "differentiates through the sampled value, but this distribution's `sample` is not smooth in its parameters"
             .to_string(),
         "enumerate" => format!("sums over all values, but the support is {}", inst.support),
+        _ if inst.support.is_dynamic() => {
+            "needs a support that does not move with the parameters: what enters and leaves it would be missed".to_string()
+        }
         _ => "is not declared for this distribution".to_string(),
     };
     let mut d = Diagnostic::error(codes::STRATEGY_NOT_FOR_DIST, format!("`{strategy}` cannot be used with `{}`", inst.name))

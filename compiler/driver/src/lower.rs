@@ -5,7 +5,7 @@ use ppl_core::{Det, Est, Func};
 use ppl_diag::{Code, Diagnostic, Span};
 use ppl_opt::{PassManager, PassTiming, When};
 use ppl_transform::step::{Direction, Layout, Learned, Optimizer, StepSpec};
-use ppl_transform::{Chosen, batch, inline, smooth, strategies, strategies_value_only, vjp};
+use ppl_transform::{Avoid, Chosen, batch, inline, smooth, smooth_avoiding, strategies, strategies_value_only, vjp};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -118,6 +118,48 @@ fn exempt(program: &Program) -> HashSet<Span> {
     program.continuous.iter().copied().collect()
 }
 
+/// The program with its strategies, its surrogate, and what was chosen. Where the compiler's own choice turns out not to be possible
+/// (too many combinations, lanes that are coupled), it takes the next one.
+fn surrogate(
+    program: &Program,
+    flat: &Func<Est>,
+    learned: &[bool],
+    cx: &mut Cx,
+) -> Result<(Func<Est>, Func<Det>, Vec<Chosen>), Vec<Diagnostic>> {
+    let mut avoid = Avoid::new();
+    let mut first: Option<Vec<Diagnostic>> = None;
+    loop {
+        let picked = cx.time("smooth", || smooth_avoiding(&program.module, flat, learned, &exempt(program), &avoid));
+        let (f, chosen) = match (picked, &first) {
+            (Ok(p), _) => p,
+            // Nothing is left to take: what was wrong at first is the reason.
+            (Err(_), Some(e)) => return Err(e.clone()),
+            (Err(e), None) => return Err(e),
+        };
+        let errors = match cx.time("strategies", || strategies(&program.module, &f, 0)) {
+            Ok(reference) => return Ok((f, reference, chosen)),
+            Err(e) => e,
+        };
+        let mut moved = false;
+        for e in errors.iter().filter(|e| IMPOSSIBLE.iter().any(|(code, _)| e.code.0 == *code)) {
+            let why = IMPOSSIBLE.iter().find(|(code, _)| e.code.0 == *code).map_or("", |(_, why)| why);
+            let at = |c: &&Chosen| c.auto && e.labels.iter().any(|l| l.span == c.span);
+            for c in chosen.iter().filter(at) {
+                let known = avoid.entry(c.label.clone()).or_default();
+                moved |= known.insert(c.strategy.clone(), why.to_string()).is_none();
+            }
+        }
+        if !moved {
+            return Err(first.unwrap_or(errors));
+        }
+        first.get_or_insert(errors);
+    }
+}
+
+/// Errors of strategies that depend on the program around the choice, in a few words.
+const IMPOSSIBLE: &[(&str, &str)] =
+    &[("E0407", "the cost couples its elements"), ("E0408", "too many combinations"), ("E0502", "the loop has too many steps")];
+
 /// Analyses what a `fit` would run, and programs that no `fit` uses, without lowering them further: biased uses of smooth values, strategies
 /// that do not fit. Returns the strategy of each choice of the fit.
 ///
@@ -128,11 +170,9 @@ pub fn analyse(program: &Program, cx: &mut Cx) -> Result<Vec<Chosen>, Vec<Diagno
     let mut chosen = Vec::new();
     if let Some(plan) = &program.fit {
         let learned: Vec<bool> = plan.objective.inputs.iter().map(|g| matches!(g, Global::Param(_))).collect();
-        let out = flat(program, &plan.objective, cx)
-            .and_then(|f| cx.time("smooth", || smooth(&program.module, &f, &learned, &exempt(program))))
-            .and_then(|(f, c)| cx.time("strategies", || strategies(&program.module, &f, 0)).map(|_| c));
+        let out = flat(program, &plan.objective, cx).and_then(|f| surrogate(program, &f, &learned, cx));
         match out {
-            Ok(c) => chosen = c,
+            Ok((_, _, c)) => chosen = c,
             Err(e) => errors.extend(e),
         }
         if let Some(d) = &plan.draws
@@ -233,9 +273,8 @@ pub fn lower_fit(
     let flat = flat(program, &plan.objective, cx)?;
     let smooth_at = smooth_positions(&inputs);
     let learned: Vec<bool> = inputs.iter().map(|g| matches!(g, Global::Param(_))).collect();
-    let (flat, chosen) = cx.time("smooth", || smooth(&program.module, &flat, &learned, &exempt(program)))?;
+    let (flat, reference, chosen) = surrogate(program, &flat, &learned, cx)?;
     cx.show("smooth", || flat.to_string());
-    let reference = cx.time("strategies", || strategies(&program.module, &flat, 0))?;
     cx.show("strategies", || reference.to_string());
     let mut f = reference.clone();
     cx.time("inline_calls", || ppl_opt::inline_calls(&mut f, &program.module.dets));

@@ -18,5 +18,5 @@ mod strategies;
 pub mod vjp;
 
 pub use inline::{density, inline, sim, user_label};
-pub use smooth::{Chosen, SmoothConflict, SmoothSource, smooth};
+pub use smooth::{Avoid, Chosen, SmoothConflict, SmoothSource, smooth, smooth_avoiding};
 pub use strategies::{strategies, strategies_value_only};

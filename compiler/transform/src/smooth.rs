@@ -42,6 +42,8 @@ pub struct Chosen {
     pub span: Span,
     /// Whether the strategy is marked biased.
     pub biased: bool,
+    /// Whether the compiler picked it.
+    pub auto: bool,
 }
 
 /// Where smoothness starts.
@@ -81,10 +83,27 @@ pub fn smooth(
     learned: &[bool],
     exempt: &HashSet<Span>,
 ) -> Result<(Func<Est>, Vec<Chosen>), Vec<Diagnostic>> {
+    smooth_avoiding(module, func, learned, exempt, &Avoid::new())
+}
+
+/// Strategies that are not to be picked for a choice (by its label, as users know it), with the reason, in a few words.
+pub type Avoid = BTreeMap<String, BTreeMap<String, String>>;
+
+/// As [`smooth`], where some strategies of some choices are known not to work.
+///
+/// # Errors
+/// As [`smooth`].
+pub fn smooth_avoiding(
+    module: &Module,
+    func: &Func<Est>,
+    learned: &[bool],
+    exempt: &HashSet<Span>,
+    avoid: &Avoid,
+) -> Result<(Func<Est>, Vec<Chosen>), Vec<Diagnostic>> {
     let mut current: BTreeMap<String, Option<StrategyId>> = BTreeMap::new();
     let mut reasons: HashMap<String, String> = HashMap::new();
     loop {
-        let mut a = Analysis { module, exempt, current: &current, conflicts: Vec::new(), choices: Vec::new() };
+        let mut a = Analysis { module, exempt, current: &current, avoid, conflicts: Vec::new(), choices: Vec::new() };
         let params = func.params.iter().enumerate().map(|(i, p)| {
             let source = SmoothSource::Param(func.vars[p.index()].name.clone());
             let real = func.ty(*p).dtype == DType::Float;
@@ -96,7 +115,9 @@ pub fn smooth(
         for c in &conflicts {
             let SmoothSource::Choice { label, .. } = &c.source else { continue };
             let Some(choice) = choices.iter().find(|x| x.label == *label && x.auto) else { continue };
-            let next = module.dist(choice.dist).auto.iter().find(|s| !module.strategy(**s).pathwise && !choice.moving);
+            let taken = |s: &StrategyId| avoided(avoid, label, &module.strategy(*s).name).is_none();
+            let next =
+                module.dist(choice.dist).auto.iter().find(|s| !module.strategy(**s).pathwise && !choice.moving && taken(s));
             if let Some(next) = next
                 && current.insert(label.clone(), Some(*next)) != Some(Some(*next))
             {
@@ -126,7 +147,11 @@ pub fn smooth(
         });
         resolve(module, &mut out.body, &picked);
         let mut seen = HashSet::new();
-        let report = choices.iter().filter(|c| seen.insert(&c.label)).map(|c| chosen(module, c, reasons.get(&c.label))).collect();
+        let reason = |c: &Choice| {
+            let avoided = avoid.get(crate::user_label(&c.label)).and_then(|a| a.iter().next_back());
+            reasons.get(&c.label).cloned().or_else(|| avoided.map(|(s, why)| format!("not `{s}`: {why}")))
+        };
+        let report = choices.iter().filter(|c| seen.insert(&c.label)).map(|c| chosen(module, c, reason(c).as_ref())).collect();
         return Ok((out, report));
     }
 }
@@ -165,6 +190,7 @@ struct Analysis<'a> {
     module: &'a Module,
     exempt: &'a HashSet<Span>,
     current: &'a BTreeMap<String, Option<StrategyId>>,
+    avoid: &'a Avoid,
     conflicts: Vec<SmoothConflict>,
     choices: Vec<Choice>,
 }
@@ -283,7 +309,9 @@ impl Analysis<'_> {
                 let origin = reach(f, &dist.args);
                 let (auto, strategy) = match strategy {
                     StrategyUse::Named { strategy, .. } => (false, Some(*strategy)),
-                    StrategyUse::Auto => (true, self.current.get(label).copied().flatten().or_else(|| self.preferred(dist))),
+                    StrategyUse::Auto => {
+                        (true, self.current.get(label).copied().flatten().or_else(|| self.preferred(dist, label)))
+                    }
                 };
                 if let Some(out) = stmt.outs.first() {
                     f.drawn.insert(*out, dist.clone());
@@ -314,9 +342,11 @@ impl Analysis<'_> {
     }
 
     /// The first candidate: a pathwise one if there is any.
-    fn preferred(&self, dist: &DistUse) -> Option<StrategyId> {
+    fn preferred(&self, dist: &DistUse, label: &str) -> Option<StrategyId> {
         let auto = &self.module.dist(dist.dist).auto;
-        auto.iter().find(|s| self.module.strategy(**s).pathwise).or_else(|| auto.first()).copied()
+        let name = |s: &StrategyId| self.module.strategy(*s).name.as_str();
+        let taken = |s: &&StrategyId| avoided(self.avoid, label, name(s)).is_none();
+        auto.iter().filter(taken).find(|s| self.module.strategy(**s).pathwise).or_else(|| auto.iter().find(taken)).copied()
     }
 
     fn conflict(&mut self, o: &Origin, span: Span, what: &'static str) {
@@ -326,6 +356,11 @@ impl Analysis<'_> {
         }
         self.conflicts.push(SmoothConflict { source: o.source.clone(), path: o.path.clone(), use_span: span, what });
     }
+}
+
+/// Why a strategy is not to be picked.
+fn avoided<'a>(avoid: &'a Avoid, label: &str, strategy: &str) -> Option<&'a String> {
+    avoid.get(crate::user_label(label)).and_then(|a| a.get(strategy))
 }
 
 fn of(smooth: &HashMap<Var, Origin>, a: Atom) -> Option<Origin> {
@@ -384,6 +419,7 @@ fn chosen(module: &Module, c: &Choice, reason: Option<&String>) -> Chosen {
         dist: d.name.clone(),
         span: c.span,
         biased: strategy.is_some_and(|s| s.biased),
+        auto: c.auto,
     }
 }
 
