@@ -4,7 +4,7 @@ use crate::codes;
 use crate::func::FnElab;
 use crate::session::{Decl, Global, Session, TopName};
 use crate::value::{Arr, Dim, GenVal, TargetVal, TraceEntry, TraceVal, Value};
-use crate::{Checked, DataShapes, FitOverrides, Program};
+use crate::{Checked, Claim, DataShapes, FitOverrides, Program};
 use ppl_core::{Atom, DType, Det, DetId, Est, EstId, ReduceOp, Ty};
 use ppl_diag::{Diagnostic, Span};
 use ppl_syntax::ast::{Direction, Expr, ExprKind, File, Fit, ItemKind, Literal, UnaryOp};
@@ -97,6 +97,8 @@ pub struct FitPlan {
     pub estimate_draws: usize,
     /// Whether it is maximised.
     pub maximize: bool,
+    /// What the objective is an estimate of.
+    pub claim: Claim,
     /// Draws of the latent choices from the guide, and reports. Absent where there is no single guide.
     pub draws: Option<GuideDraws>,
     /// Number of particles.
@@ -409,11 +411,13 @@ fn plan(s: &mut Session, fit: &Rc<Fit>, span: Span, o: &FitOverrides) -> Option<
         (model.as_ref().map_or(String::new(), |m| m.program.name.clone()), q.as_ref().map_or(String::new(), |g| g.name.clone()));
     let built = q.as_ref().and_then(|g| draw_entry(me, g, model.as_ref(), draws));
     let draws = with_function(s, built);
+    let claim = crate::claims::claim(&s.module, s.module.est(objective.func));
     Some(FitPlan {
         objective,
         estimate,
         estimate_draws,
         maximize,
+        claim,
         draws,
         particles,
         optimizer,

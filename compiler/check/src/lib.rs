@@ -11,6 +11,7 @@ mod bijectors;
 mod builtins;
 mod calls;
 mod choices;
+pub mod claims;
 mod codes;
 mod control;
 mod dists;
@@ -27,6 +28,7 @@ mod strategies;
 mod types;
 mod value;
 
+pub use claims::{About, Claim, Evidence, Side};
 pub use builtins::NAMES as BUILTIN_NAMES;
 pub use entries::{
     Entry, Evaluated, FitPlan, GuideDraws, Output, Probe, Setting, SettingValue, Simulation, elaborate, elaborate_density,
