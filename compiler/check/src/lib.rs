@@ -28,11 +28,11 @@ mod strategies;
 mod types;
 mod value;
 
-pub use claims::{About, Claim, Evidence, Side};
 pub use builtins::NAMES as BUILTIN_NAMES;
+pub use claims::{About, Claim, Evidence, Side};
 pub use entries::{
-    Entry, Evaluated, FitPlan, GuideDraws, Output, Probe, Setting, SettingValue, Simulation, elaborate, elaborate_density,
-    elaborate_expression, elaborate_simulation,
+    Entry, Evaluated, FitPlan, GuideDraws, Output, Probe, Reported, Setting, SettingValue, Simulation, elaborate,
+    elaborate_density, elaborate_expression, elaborate_simulation,
 };
 pub use guide::{guide_source, unconstrained_init};
 pub use session::Global;
@@ -77,6 +77,8 @@ pub struct FitOverrides {
     pub estimate_draws: Option<usize>,
     /// Strategies.
     pub strategies: Vec<Override>,
+    /// Estimates to report after the fit, beside those that it names.
+    pub reports: Vec<Expr>,
 }
 
 /// A size as declared.

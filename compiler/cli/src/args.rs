@@ -98,6 +98,9 @@ pub(crate) struct ClauseArgs {
     /// Objective, such as 'iwelbo(5)'
     #[arg(long, value_name = "EXPR")]
     pub(crate) objective: Option<String>,
+    /// Another objective or number to report after the fit, such as 'iwelbo(50)'; may be repeated
+    #[arg(long, value_name = "EXPR")]
+    pub(crate) report: Vec<String>,
     /// Guide, such as auto_normal or 'mean_field()'
     #[arg(long, value_name = "EXPR")]
     pub(crate) guide: Option<String>,

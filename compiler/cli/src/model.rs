@@ -228,6 +228,7 @@ pub(crate) fn overrides(source: &mut Source, c: &ClauseArgs, draws: Option<u32>)
     let objective = c.objective.as_ref().and_then(|t| parse("--objective", t));
     let guide = c.guide.as_ref().and_then(|t| parse("--guide", t));
     let optimizer = c.using.as_ref().and_then(|t| parse("--using", t));
+    let reports = c.report.iter().filter_map(|t| parse("--report", t)).collect();
     let mut strategies = Vec::new();
     let mut malformed = Vec::new();
     for text in &c.by {
@@ -260,5 +261,6 @@ pub(crate) fn overrides(source: &mut Source, c: &ClauseArgs, draws: Option<u32>)
         draws: Some(part_of(draws)),
         estimate_draws: Some(of_estimate.clamp(1, 100)),
         strategies,
+        reports,
     })
 }

@@ -57,6 +57,8 @@ pub struct FitCode {
     pub reference: Func<Det>,
     /// The objective for each of many particles.
     pub estimate: Lowered,
+    /// The reports, in the plan's order.
+    pub reports: Vec<Lowered>,
     /// Draws from the guide.
     pub draws: Option<Lowered>,
     /// Strategy of each choice of the objective.
@@ -296,6 +298,7 @@ pub fn lower_fit(
     cx.optimise(&mut gradient, program, When::AfterVjp)?;
     let emit = cx.emit.take();
     let estimate = lower_values(program, &plan.estimate, cx)?;
+    let reports = plan.reports.iter().map(|r| lower_values(program, &r.entry, cx)).collect::<Result<Vec<_>, _>>()?;
     let draws = plan.draws.as_ref().map(|d| lower_draws(program, d, cx)).transpose()?;
     cx.emit = emit;
     let learned = smooth_at
@@ -305,5 +308,5 @@ pub fn lower_fit(
             _ => None,
         })
         .collect();
-    Ok(FitCode { step, layout, inputs, learned, gradient, reference, estimate, draws, chosen })
+    Ok(FitCode { step, layout, inputs, learned, gradient, reference, estimate, reports, draws, chosen })
 }

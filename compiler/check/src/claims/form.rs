@@ -100,7 +100,10 @@ pub(super) struct Simulated {
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     /// A value of which only its sign may be known.
-    Opaque { nonnegative: bool, array: bool },
+    Opaque {
+        nonnegative: bool,
+        array: bool,
+    },
     Scored(Scored),
     Simulated(Simulated),
     /// `log M`.
@@ -108,7 +111,10 @@ pub(super) enum Kind {
     /// `exp(shift) * M`.
     Mean(Mean),
     /// Sum of `of` over the lanes of a loop.
-    Lanes { of: Lin, len: usize },
+    Lanes {
+        of: Lin,
+        len: usize,
+    },
 }
 
 #[derive(Clone, Debug)]

@@ -13,7 +13,9 @@
 
 use super::form::{Kind, Lin, Mean, Root, Scored, Simulated, Sym, SymId};
 use super::weigh;
-use ppl_core::{Atom, Block, DType, EstRandom, Func, Lit, Module, Op, Prim, RandomOp, RandomView, ReduceOp, Stage, Stmt, Var, op_atoms};
+use ppl_core::{
+    Atom, Block, DType, EstRandom, Func, Lit, Module, Op, Prim, RandomOp, RandomView, ReduceOp, Stage, Stmt, Var, op_atoms,
+};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -205,7 +207,9 @@ impl<'a, S: Stage> Walk<'a, S> {
         let mut drawn = false;
         ppl_core::each_stmt(&scan.body, &mut |s| drawn |= matches!(s.op, Op::Random(_)));
         let mut roots = self.roots(&inits);
-        roots.extend(ppl_core::free_vars(&scan.body).into_iter().flat_map(|v| self.info.get(&v).cloned().unwrap_or_default().roots));
+        roots.extend(
+            ppl_core::free_vars(&scan.body).into_iter().flat_map(|v| self.info.get(&v).cloned().unwrap_or_default().roots),
+        );
         if drawn {
             roots.insert(Root::Unknown);
         }
@@ -252,8 +256,7 @@ impl<'a, S: Stage> Walk<'a, S> {
             EstRandom::Density { callee, args, trace } => {
                 let from: Vec<Option<(SymId, usize)>> =
                     trace.iter().map(|a| a.var().and_then(|v| self.choices.get(&v).copied())).collect();
-                let given: Vec<(usize, Atom)> =
-                    trace.iter().copied().enumerate().filter(|(j, _)| from[*j].is_none()).collect();
+                let given: Vec<(usize, Atom)> = trace.iter().copied().enumerate().filter(|(j, _)| from[*j].is_none()).collect();
                 let given_atoms: Vec<Atom> = given.iter().map(|(_, a)| *a).collect();
                 let at: Vec<usize> = given.iter().map(|(j, _)| *j).collect();
                 let program_key = hash(("program", callee.0, self.keys(args)));
@@ -432,9 +435,10 @@ impl<'a, S: Stage> Walk<'a, S> {
             // An opaque array needs no symbol beside the sum's own.
             let opaque = rest.terms.keys().all(|s| matches!(self.syms[*s].kind, Kind::Opaque { .. }));
             let kind = if opaque {
-                let nonnegative = rest.terms.iter().all(|(s, c)| {
-                    *c >= 0.0 && matches!(self.syms[*s].kind, Kind::Opaque { nonnegative: true, .. })
-                });
+                let nonnegative = rest
+                    .terms
+                    .iter()
+                    .all(|(s, c)| *c >= 0.0 && matches!(self.syms[*s].kind, Kind::Opaque { nonnegative: true, .. }));
                 Kind::Opaque { nonnegative, array: false }
             } else {
                 Kind::Lanes { of: rest, len }

@@ -76,9 +76,7 @@ fn summed(terms: &[(f64, Evidence)], len: usize, home: &[Var]) -> Vec<(f64, Evid
     let of_lane = |e: &Evidence| e.lanes.iter().any(|v| home.last() == Some(v));
     terms
         .iter()
-        .map(|(c, e)| {
-            if of_lane(e) { (*c, Evidence { summed: true, ..e.clone() }) } else { (c * len as f64, e.clone()) }
-        })
+        .map(|(c, e)| if of_lane(e) { (*c, Evidence { summed: true, ..e.clone() }) } else { (c * len as f64, e.clone()) })
         .collect()
 }
 
@@ -247,8 +245,8 @@ fn total<S: Stage>(w: &Walk<'_, S>, scored: &[(SymId, &Scored, f64)]) -> Option<
         })
     };
     // Summing out the choices of a normalised program on which no other depends leaves the others.
-    while let Some(k) = (0..rest.len())
-        .find(|k| normalised(rest[*k]) && rest.iter().enumerate().all(|(i, p)| i == *k || !reads(p, rest[*k])))
+    while let Some(k) =
+        (0..rest.len()).find(|k| normalised(rest[*k]) && rest.iter().enumerate().all(|(i, p)| i == *k || !reads(p, rest[*k])))
     {
         rest.remove(k);
     }

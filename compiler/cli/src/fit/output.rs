@@ -1,6 +1,7 @@
 //! What a fit prints and saves.
 
-use super::{Estimated, Fitted, Settings};
+use super::bounds::{self, FIELDS, Valued};
+use super::{Fitted, Settings};
 use crate::engine::{Globals, INITIAL, Machine, evaluate};
 use crate::model::Model;
 use crate::report::{Failure, terminal_width};
@@ -34,7 +35,9 @@ pub(crate) struct Outcome {
     /// Draws from the fitted guide.
     pub(crate) draws: Draws,
     /// The objective at the end.
-    pub(crate) estimate: Option<Estimated>,
+    pub(crate) objective: Valued,
+    /// What else is reported.
+    pub(crate) reports: Vec<Valued>,
     /// The loop's outcome; parameters are unconstrained.
     pub(crate) fitted: Fitted,
     /// Constrained parameters.
@@ -72,8 +75,9 @@ fn constrained(model: &Model, fitted: &Program, name: &str, globals: &Globals) -
 }
 
 impl Outcome {
-    fn objective(&self) -> &str {
-        &self.plan.objective_name
+    /// The objective and the reports.
+    fn valued(&self) -> Vec<Valued> {
+        std::iter::once(&self.objective).chain(&self.reports).cloned().collect()
     }
 
     fn summary(&self) -> Summary {
@@ -98,16 +102,9 @@ impl Outcome {
             number(f.steps_per_second()),
             f.status()
         );
-        if let Some(e) = &self.estimate {
-            let _ = writeln!(
-                out,
-                "{} = {} +/- {} (Monte Carlo error, {} draws at the final parameters)",
-                self.objective(),
-                number(e.mean),
-                number(e.se),
-                e.draws
-            );
-        }
+        let all = self.valued();
+        all.iter().for_each(|v| out += &v.lines());
+        out += &bounds::gap(&all).map_or(String::new(), |g| g.line());
         if !quiet {
             out += &self.strategies();
         }
@@ -158,7 +155,10 @@ impl Outcome {
             "failure": self.failure.as_ref().map(|d| json!({ "code": d.code.0, "title": d.title })),
             "model": self.plan.model,
             "guide": self.plan.guide,
-            "objective": self.objective_json(),
+            "objective": self.objective.json(),
+            "reports": self.reports.iter().map(Valued::json).collect::<Vec<_>>(),
+            "gap": bounds::gap(&self.valued()).map(|g| g.json()),
+            "columns": FIELDS.iter().map(|(n, t)| ((*n).to_string(), (*t).into())).collect::<Map<String, Value>>(),
             "rows": summary["rows"],
             "draws": self.draws.len(),
             "parameters": parameters,
@@ -172,15 +172,6 @@ impl Outcome {
         format!("{value:#}\n")
     }
 
-    fn objective_json(&self) -> Value {
-        json!({
-            "name": self.objective(),
-            "mean": self.estimate.map(|e| e.mean),
-            "mcse": self.estimate.map(|e| e.se),
-            "draws": self.estimate.map(|e| e.draws),
-        })
-    }
-
     /// Writes the run folder.
     ///
     /// # Errors
@@ -192,7 +183,9 @@ impl Outcome {
             "model_program": self.plan.model,
             "guide": self.plan.guide,
             "direction": if self.plan.maximize { "maximize" } else { "minimize" },
-            "objective": self.objective_json(),
+            "objective": self.objective.json(),
+            "reports": self.reports.iter().map(Valued::json).collect::<Vec<_>>(),
+            "gap": bounds::gap(&self.valued()).map(|g| g.json()),
             "optimizer": self.settings.optimizer.to_string(),
             "schedule": self.settings.optimizer.schedule,
             "particles": self.plan.particles,
