@@ -474,8 +474,9 @@ fn reports(
         let entry = objective_entry(s, fit, guide, e, draws, false, e.span)?;
         let claim = crate::claims::claim(&s.module, s.module.est(entry.func));
         let (ours, theirs) = (objective.evidences(), claim.evidences());
-        let same = |a: &[&Evidence], b: &[&Evidence]| a.iter().all(|x| b.contains(x));
-        if !ours.is_empty() && !theirs.is_empty() && !(same(&ours, &theirs) && same(&theirs, &ours)) {
+        let within = |a: &[&Evidence], b: &[&Evidence]| a.iter().all(|x| b.contains(x));
+        let unlike = !within(&ours, &theirs) || !within(&theirs, &ours);
+        if unlike && !ours.is_empty() && !theirs.is_empty() {
             let program = |es: &[&Evidence]| es.first().map_or(String::new(), |e| format!(" (`{}`)", e.program));
             s.report(
                 Diagnostic::error(codes::UNLIKE_BOUNDS, "a report about another evidence than the fit's")
@@ -778,6 +779,9 @@ fn show(e: &Expr) -> String {
             format!("{}({})", show(callee), args.join(", "))
         }
         ExprKind::Given { program, .. } => format!("{} given ..", show(program)),
-        _ => "objective".into(),
+        _ => {
+            let text = ppl_syntax::print_expr(e);
+            if text.len() <= 40 && !text.contains('\n') { text } else { "objective".into() }
+        }
     }
 }

@@ -120,14 +120,12 @@ fn exempt(program: &Program) -> HashSet<Span> {
     program.continuous.iter().copied().collect()
 }
 
+/// A program with its strategies, its surrogate, and what was chosen.
+type Surrogate = (Func<Est>, Func<Det>, Vec<Chosen>);
+
 /// The program with its strategies, its surrogate, and what was chosen. Where the compiler's own choice turns out not to be possible
 /// (too many combinations, lanes that are coupled), it takes the next one.
-fn surrogate(
-    program: &Program,
-    flat: &Func<Est>,
-    learned: &[bool],
-    cx: &mut Cx,
-) -> Result<(Func<Est>, Func<Det>, Vec<Chosen>), Vec<Diagnostic>> {
+fn surrogate(program: &Program, flat: &Func<Est>, learned: &[bool], cx: &mut Cx) -> Result<Surrogate, Vec<Diagnostic>> {
     let mut avoid = Avoid::new();
     let mut first: Option<Vec<Diagnostic>> = None;
     loop {

@@ -153,6 +153,9 @@ pub(super) fn claim<S: Stage>(w: &Walk<'_, S>, l: &Lin, fixed: bool) -> Claim {
     }
 }
 
+/// Simulations, and the log densities that are connected by them, with coefficients.
+type Joined = (BTreeSet<SymId>, Vec<(SymId, f64)>);
+
 /// Connects log densities by the simulations that they share.
 fn groups<S: Stage>(w: &Walk<'_, S>, densities: &[(SymId, f64)]) -> Vec<Group> {
     let sims = |s: SymId| -> BTreeSet<SymId> {
@@ -161,12 +164,11 @@ fn groups<S: Stage>(w: &Walk<'_, S>, densities: &[(SymId, f64)]) -> Vec<Group> {
             _ => BTreeSet::from([s]),
         }
     };
-    let mut out: Vec<(BTreeSet<SymId>, Vec<(SymId, f64)>)> = Vec::new();
+    let mut out: Vec<Joined> = Vec::new();
     for (s, c) in densities {
         let (mut mine, mut members) = (sims(*s), vec![(*s, *c)]);
-        let (joined, apart) = out.into_iter().partition(|(set, _)| !set.is_disjoint(&mine));
+        let (joined, apart): (Vec<Joined>, Vec<Joined>) = out.into_iter().partition(|(set, _)| !set.is_disjoint(&mine));
         out = apart;
-        let joined: Vec<(BTreeSet<SymId>, Vec<(SymId, f64)>)> = joined;
         for (set, m) in joined {
             mine.extend(set);
             members.extend(m);

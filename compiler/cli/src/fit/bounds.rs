@@ -35,6 +35,10 @@ pub(crate) const FIELDS: &[(&str, &str)] = &[
     ("log.mcse", "its standard error, by the delta method"),
     ("log.direction", "its direction as the number of draws grows"),
     ("log.low_by", "about how much it is low on average, being the logarithm of a mean"),
+    (
+        "log.reliable",
+        "false where fewer than 100 draws count (Kish's effective number), so that the value rests on rare large draws",
+    ),
     ("gap.quantity", "the evidence with bounds from both sides"),
     ("gap.lower", "the highest of the lower bounds"),
     ("gap.upper", "the lowest of the upper bounds"),
@@ -62,7 +66,12 @@ pub(crate) struct LogBound<'a> {
     pub(crate) side: Side,
     /// How much it is low, where it is the logarithm of a mean.
     pub(crate) low_by: Option<f64>,
+    /// About how many of its draws count, where they are so few that neither value nor error can be trusted.
+    pub(crate) few: Option<f64>,
 }
+
+/// Draws that must count: below, the mean and its error rest on a handful of large values.
+const COUNTED: f64 = 100.0;
 
 impl Valued {
     /// The bound on a log evidence that it gives.
@@ -78,6 +87,7 @@ impl Valued {
                     se: e.se / c.abs(),
                     side: turned(self.claim.side, c),
                     low_by: None,
+                    few: None,
                 })
             }
             About::Scale { .. } => {
@@ -89,6 +99,8 @@ impl Valued {
                     se: relative / a.abs(),
                     side: turned(self.claim.side, a),
                     low_by: Some(relative * relative / (2.0 * a)),
+                    // (sum of x)^2 / sum of x^2, Kish's effective number of draws.
+                    few: Some(1.0 / (relative * relative + 1.0 / e.draws as f64)).filter(|n| *n < COUNTED),
                 })
             }
             About::Gap(_) | About::Number => None,
@@ -119,6 +131,12 @@ impl Valued {
             let names: Vec<String> = b.evidence.iter().map(ToString::to_string).collect();
             let (mean, se) = with_error(b.value, b.se);
             out += &format!("  in logarithms: {what}{}, {mean} (se {se}{low})\n", names.join(" + "));
+            if let Some(n) = b.few {
+                out += &format!(
+                    "  not to be relied on: only about {n:.0} of the {} draws count, large values are rare and may have been missed\n",
+                    e.draws
+                );
+            }
         }
         out
     }
@@ -127,7 +145,13 @@ impl Valued {
     pub(crate) fn json(&self) -> Value {
         let log = match (&self.claim.about, self.log_bound()) {
             (About::Scale { .. }, Some(b)) => {
-                json!({ "mean": b.value, "mcse": b.se, "direction": b.side.name(), "low_by": b.low_by })
+                json!({
+                    "mean": b.value,
+                    "mcse": b.se,
+                    "direction": b.side.name(),
+                    "low_by": b.low_by,
+                    "reliable": b.few.is_none(),
+                })
             }
             _ => Value::Null,
         };
@@ -173,11 +197,12 @@ impl Gap {
     }
 }
 
-/// The gap between the tightest lower and the tightest upper bound on the evidence of the first estimate, if there are both.
+/// The gap between the tightest lower and the tightest upper bound on the evidence of the first estimate, if there are both that can be relied on.
 pub(crate) fn gap(all: &[Valued]) -> Option<Gap> {
     let bounds: Vec<LogBound<'_>> = all.iter().filter_map(Valued::log_bound).collect();
     let evidence = &bounds.first()?.evidence;
-    let about: Vec<&LogBound<'_>> = bounds.iter().filter(|b| b.evidence == *evidence && b.value.is_finite()).collect();
+    let about: Vec<&LogBound<'_>> =
+        bounds.iter().filter(|b| b.evidence == *evidence && b.value.is_finite() && b.few.is_none()).collect();
     let of = |side: Side| about.iter().filter(move |b| b.side == side || b.side == Side::Exact);
     let lower = of(Side::Lower).max_by(|a, b| a.value.total_cmp(&b.value))?;
     let upper = of(Side::Upper).min_by(|a, b| a.value.total_cmp(&b.value))?;
