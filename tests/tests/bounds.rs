@@ -40,10 +40,10 @@ fn expr(text: &str) -> ppl_syntax::ast::Expr {
 fn evaluate(model: &Model, objective: &str, steps: usize, runs: usize) -> (Claim, f64, f64) {
     let overrides = FitOverrides { reports: vec![expr(objective)], particles: Some(64), ..FitOverrides::default() };
     let mut f = Fitted::new(model, &overrides, None).unwrap_or_else(|e| panic!("{objective}\n{e:?}"));
-    f.run(ppl_abi::Precision::F64, 3, steps).unwrap();
-    let values = f.report(0, 11, runs).unwrap();
+    f.run(ppl_abi::Precision::F64, 3, steps).expect("steps");
+    let values = f.report(0, 11, runs).expect("a report");
     let (m, e) = mean_and_error(&values);
-    (f.program.fit.unwrap().reports[0].claim.clone(), m, e)
+    (f.program.fit.expect("a fit").reports[0].claim.clone(), m, e)
 }
 
 /// Asserts the side of a value whose claim is about a multiple of the log evidence, or a power of the evidence.
@@ -66,7 +66,7 @@ fn on_its_side(model: &Model, exact: f64, objective: &str, wanted: &str, steps: 
 
 #[test]
 fn bounds_of_a_conjugate_model_are_on_their_sides() {
-    let model = Model::from_text(CONJUGATE, root(), &["{\"y\": 1.5}"]).unwrap();
+    let model = Model::from_text(CONJUGATE, root(), &["{\"y\": 1.5}"]).expect("a model");
     for steps in [0, 300] {
         for (objective, wanted) in [
             ("elbo", "lower bound on log p(y)"),
@@ -81,7 +81,7 @@ fn bounds_of_a_conjugate_model_are_on_their_sides() {
     }
     // A guide narrower than the posterior has weights of infinite variance: their second moment is evaluated where the guide is wide.
     let wide = CONJUGATE.replace("normal(m, s)", "normal(1.2, 1.3)");
-    let wide = Model::from_text(&format!("{wide}param unused: real = 0.0\n"), root(), &["{\"y\": 1.5}"]).unwrap();
+    let wide = Model::from_text(&format!("{wide}param unused: real = 0.0\n"), root(), &["{\"y\": 1.5}"]).expect("a model");
     for (objective, wanted) in [
         ("cubo", "upper bound on p(y)^2"),
         ("cubo(-2)", "upper bound on exp(4) p(y)^2"),
@@ -94,7 +94,7 @@ fn bounds_of_a_conjugate_model_are_on_their_sides() {
 
 #[test]
 fn a_fitted_guide_closes_the_gap_of_a_conjugate_model() {
-    let model = Model::from_text(CONJUGATE, root(), &["{\"y\": 1.5}"]).unwrap();
+    let model = Model::from_text(CONJUGATE, root(), &["{\"y\": 1.5}"]).expect("a model");
     let (_, lower, _) = evaluate(&model, "elbo", 300, 20);
     assert!((lower - conjugate()).abs() < 0.02, "{lower} against {}", conjugate());
 }
@@ -103,7 +103,7 @@ fn a_fitted_guide_closes_the_gap_of_a_conjugate_model() {
 fn bounds_of_the_cone_are_on_their_sides() {
     let exact = cone();
     assert!((exact + 5.323).abs() < 2e-3, "{exact}");
-    let model = Model::open(&root().join("examples/cone/cone.ppl"), &[]).unwrap();
+    let model = Model::open(&root().join("examples/cone/cone.ppl"), &[]).expect("a model");
     for objective in ["elbo", "iwelbo(5)", "renyi(0.5, 5)"] {
         on_its_side(&model, exact, objective, "lower bound on log p(z)", 1000, 10);
     }
