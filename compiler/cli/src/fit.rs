@@ -1,5 +1,6 @@
 //! `ppl fit`: compile, optimise, summarise, save.
 
+mod all;
 mod bounds;
 mod output;
 mod timing;
@@ -58,6 +59,9 @@ pub(crate) struct Settings {
 /// # Errors
 /// Whatever is wrong with the program or its data; numerical failure, with exit code 4.
 pub(crate) fn command(args: &FitArgs) -> Result<(), Failure> {
+    if args.all {
+        return all::command(args);
+    }
     let mut cx = Cx::default();
     let begun = Instant::now();
     let mut source = model::load(&args.model)?;

@@ -76,7 +76,7 @@ fn constrained(model: &Model, fitted: &Program, name: &str, globals: &Globals) -
 
 impl Outcome {
     /// The objective and the reports.
-    fn valued(&self) -> Vec<Valued> {
+    pub(super) fn valued(&self) -> Vec<Valued> {
         std::iter::once(&self.objective).chain(&self.reports).cloned().collect()
     }
 
@@ -145,12 +145,17 @@ impl Outcome {
         if out.is_empty() { out } else { format!("strategies\n{out}") }
     }
 
-    /// The summary as JSON.
+    /// The summary as JSON text.
     pub(crate) fn json(&self, saved: Option<&Path>) -> String {
+        format!("{:#}\n", self.json_value(saved))
+    }
+
+    /// The summary as JSON.
+    pub(super) fn json_value(&self, saved: Option<&Path>) -> Value {
         let summary = self.summary().to_json();
         let parameters: Map<String, Value> =
             self.parameters.iter().map(|p| (p.name.clone(), nested(&Ty::float(p.shape.clone()), &p.values))).collect();
-        let value = json!({
+        json!({
             "status": self.fitted.status(),
             "failure": self.failure.as_ref().map(|d| json!({ "code": d.code.0, "title": d.title })),
             "model": self.plan.model,
@@ -168,8 +173,7 @@ impl Outcome {
             "seconds": self.fitted.elapsed.as_secs_f64(),
             "notes": self.fitted.notes,
             "run": saved.map(|p| p.display().to_string()),
-        });
-        format!("{value:#}\n")
+        })
     }
 
     /// Writes the run folder.
