@@ -10,6 +10,7 @@
 //!   I[ y = call f(e) ]     =  y = I[f](e)
 //! ```
 
+use crate::density::Mode;
 use crate::expand::{Cx, Hook};
 use ppl_core::{Atom, Block, Builder, Est, EstId, EstRandom, Func, GenId, Module, Op, Stmt};
 use ppl_diag::{Code, Diagnostic};
@@ -35,7 +36,7 @@ pub fn sim(module: &Module, id: GenId) -> Result<Func<Est>, Vec<Diagnostic>> {
 ///
 /// Errors: recursion (E0501).
 pub fn density(module: &Module, id: GenId) -> Result<Func<Est>, Vec<Diagnostic>> {
-    Inliner::new(module).density(id)
+    crate::density::density(&mut Inliner::new(module), id)
 }
 
 /// A sample's label as users know it: without the ordinal that tells apart repeated calls.
@@ -47,7 +48,7 @@ pub fn user_label(label: &str) -> &str {
 pub(crate) struct Inliner<'m> {
     pub(crate) module: &'m Module,
     sims: HashMap<GenId, Func<Est>>,
-    densities: HashMap<GenId, Func<Est>>,
+    densities: HashMap<(GenId, Vec<Mode>), Func<Est>>,
     ests: HashMap<EstId, Func<Est>>,
     /// What is being made, outermost first.
     active: Vec<Making>,
@@ -75,11 +76,17 @@ impl<'m> Inliner<'m> {
     }
 
     pub(crate) fn density(&mut self, id: GenId) -> Result<Func<Est>, Vec<Diagnostic>> {
-        if let Some(f) = self.densities.get(&id) {
+        let modes = vec![Mode::Scored; self.module.choices(id).len()];
+        self.reading(id, &modes)
+    }
+
+    pub(crate) fn reading(&mut self, id: GenId, modes: &[Mode]) -> Result<Func<Est>, Vec<Diagnostic>> {
+        let key = (id, modes.to_vec());
+        if let Some(f) = self.densities.get(&key) {
             return Ok(f.clone());
         }
-        let f = self.making(Making::Density(id), |cx| crate::density::density(cx, id))?;
-        self.densities.insert(id, f.clone());
+        let f = self.making(Making::Density(id), |cx| crate::density::reading(cx, id, modes))?;
+        self.densities.insert(key, f.clone());
         Ok(f)
     }
 
