@@ -11,10 +11,10 @@
 //! everything else         a symbol of its own
 //! ```
 
-use super::form::{Kind, Lin, Mean, Root, Scored, Simulated, Sym, SymId};
+use super::form::{Identity, Kind, Lin, Mean, Root, Scored, Simulated, Sym, SymId};
 use super::weigh;
 use ppl_core::{
-    Atom, Block, DType, EstRandom, Func, Lit, Module, Op, Prim, RandomOp, RandomView, ReduceOp, Stage, Stmt, Var, op_atoms,
+    Atom, Block, DType, EstRandom, Func, GenId, IntegralKind, Lit, Module, Op, Prim, RandomOp, RandomView, ReduceOp, Stage, Stmt, Var, op_atoms,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -237,7 +237,8 @@ impl<'a, S: Stage> Walk<'a, S> {
             EstRandom::Sim { callee, args } => {
                 let (args_roots, program_key) = (self.roots(args), hash(("program", callee.0, self.keys(args))));
                 let choices = self.module.choices(*callee).len();
-                let id = self.symbol(Kind::Simulated(Simulated { program: *callee, choices, program_key }));
+                let posterior = self.posterior(*callee, &self.keys(args));
+                let id = self.symbol(Kind::Simulated(Simulated { program: *callee, choices, program_key, posterior }));
                 let all: BTreeSet<Root> = (0..choices).map(|j| Root::Choice(id, j)).chain(args_roots).collect();
                 let results = outs.len().saturating_sub(choices + 1);
                 for (k, out) in outs.iter().enumerate() {
@@ -258,12 +259,12 @@ impl<'a, S: Stage> Walk<'a, S> {
                     trace.iter().map(|a| a.var().and_then(|v| self.choices.get(&v).copied())).collect();
                 let given: Vec<(usize, Atom)> = trace.iter().copied().enumerate().filter(|(j, _)| from[*j].is_none()).collect();
                 let given_atoms: Vec<Atom> = given.iter().map(|(_, a)| *a).collect();
-                let at: Vec<usize> = given.iter().map(|(j, _)| *j).collect();
+                let given_keys = given.iter().map(|(j, a)| (*j, self.info(*a).key)).collect();
                 let program_key = hash(("program", callee.0, self.keys(args)));
                 let scored = Scored {
                     program: *callee,
                     trace: from,
-                    key: hash((program_key, at, self.keys(&given_atoms))),
+                    identity: self.identity(*callee, self.keys(args), given_keys),
                     program_key,
                     args: self.roots(args),
                     given: self.roots(&given_atoms),
@@ -447,6 +448,45 @@ impl<'a, S: Stage> Walk<'a, S> {
             sum = sum.add(&Lin::of(s), 1.0);
         }
         self.values.insert(out, sum);
+    }
+
+    // Programs.
+
+    /// Keys of the operands of an integral, whose function takes arguments with the keys `args`.
+    fn inner_keys(&self, id: GenId, atoms: &[Atom], args: &[u64]) -> Vec<u64> {
+        let params = &self.module.generative(id).params;
+        let key = |a: &Atom| match a {
+            Atom::Var(v) => params.iter().position(|p| p == v).and_then(|k| args.get(k).copied()).unwrap_or_else(|| hash(("inner", v.0))),
+            lit => self.info(*lit).key,
+        };
+        atoms.iter().map(key).collect()
+    }
+
+    /// Which evidence a program with given values has.
+    fn identity(&self, id: GenId, args: Vec<u64>, mut given: Vec<(usize, u64)>) -> Identity {
+        if let Some(i) = self.module.integral(id)
+            && let IntegralKind::Marginal { keep } = &i.kind
+        {
+            let mut inside: Vec<(usize, u64)> = given.iter().filter_map(|(j, k)| Some((*keep.get(*j)?, *k))).collect();
+            let values: Vec<Atom> = i.given.iter().map(|(_, a)| *a).collect();
+            inside.extend(i.given.iter().map(|(j, _)| *j).zip(self.inner_keys(id, &values, &args)));
+            return self.identity(i.callee, self.inner_keys(id, &i.args, &args), inside);
+        }
+        given.sort_unstable();
+        let key = hash(("target", id.0, args, &given));
+        Identity { program: id, given: given.into_iter().map(|(j, _)| j).collect(), key }
+    }
+
+    /// The target of a normalised program, and whether its density is exact.
+    fn posterior(&self, id: GenId, args: &[u64]) -> Option<(Identity, bool)> {
+        let i = self.module.integral(id)?;
+        if i.kind != IntegralKind::Normalize {
+            return None;
+        }
+        let values: Vec<Atom> = i.given.iter().map(|(_, a)| *a).collect();
+        let given = i.given.iter().map(|(j, _)| *j).zip(self.inner_keys(id, &values, args)).collect();
+        let target = self.identity(i.callee, self.inner_keys(id, &i.args, args), given);
+        Some((target, !self.module.density_is_estimated(id)))
     }
 
     /// Loops of a set of roots.
