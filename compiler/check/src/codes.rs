@@ -34,5 +34,11 @@ pub(crate) const UNKNOWN_STRATEGY: Code = Code("E0413");
 pub(crate) const NONLINEAR_ESTIMATE: Code = Code("E0414");
 pub(crate) const NOT_AN_ESTIMATE: Code = Code("E0415");
 
+pub(crate) const NO_ALGORITHM: Code = Code("E0423");
+pub(crate) const UNKNOWN_ALGORITHM: Code = Code("E0424");
+pub(crate) const NO_WEIGHTS: Code = Code("E0425");
+pub(crate) const PROPOSAL: Code = Code("E0426");
+pub(crate) const NOT_FINITE: Code = Code("E0430");
+
 pub(crate) const NOT_COMPILED_YET: Code = Code("E0510");
 pub(crate) const TOO_DEEP: Code = Code("E0511");

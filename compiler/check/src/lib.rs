@@ -19,6 +19,7 @@ mod expr;
 mod func;
 mod guide;
 mod history;
+mod integrals;
 mod names;
 mod programs;
 mod session;
