@@ -525,6 +525,14 @@ pub(crate) fn model_and_guide(
         return Some((model, None));
     };
     let v = me.expr(e);
+    let mut model = model;
+    if let (Value::Decl(id), Some(t)) = (&v, &model)
+        && matches!(&*me.s.decl(*id), Decl::Gen(c) if c.params.len() == 1)
+        && let Some(summed) = me.without_finite(&t.clone())
+    {
+        // A derived guide has no discrete choices: the model's finite ones are summed.
+        model = Some(summed);
+    }
     let v = match (&v, &model) {
         (Value::Decl(id), Some(t)) => {
             let decl = me.s.decl(*id);

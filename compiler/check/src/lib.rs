@@ -20,6 +20,7 @@ mod expr;
 mod func;
 mod guide;
 mod history;
+mod integrals;
 mod names;
 mod programs;
 mod session;

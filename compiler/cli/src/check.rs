@@ -27,7 +27,8 @@ pub(crate) fn command(args: &CheckArgs) -> Result<(), Failure> {
     if let Some(plan) = &program.fit {
         problems.extend(run::optimizer(plan).err());
     }
-    let chosen = analyse(&program, &mut Cx::default()).map_err(|mut d| {
+    let mut cx = Cx::default();
+    let chosen = analyse(&program, &mut cx).map_err(|mut d| {
         d.append(&mut problems);
         model.failure(d)
     })?;
@@ -39,6 +40,10 @@ pub(crate) fn command(args: &CheckArgs) -> Result<(), Failure> {
         report::diagnostics(&model.source.map, &warnings);
     }
     report::say(&summary(&args.model.display().to_string(), &model, &program, &chosen));
+    // What unknown sizes stand for would make no number.
+    if model.shapes.is_some() {
+        cx.eliminations.iter().for_each(|e| report::say(&format!("summed exactly: {}\n", crate::fit::elimination(e))));
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ mod output;
 mod timing;
 
 pub(crate) use bounds::Valued;
-pub(crate) use output::{Outcome, nested};
+pub(crate) use output::{Outcome, elimination, nested};
 pub(crate) use timing::table as time_table;
 
 use crate::args::{EngineName, FitArgs, RunArgs};
@@ -117,6 +117,10 @@ pub(crate) fn run(
     let fail = |d: Vec<Diagnostic>| model.failure(d);
     let settings = settings(plan, args).map_err(|d| fail(vec![d]))?;
     let code = lower_fit(&program, plan, &run::compiled(&settings.optimizer), settings.steps, cx).map_err(fail)?;
+    if !quiet {
+        // Before anything runs: an exact sum may be expensive.
+        cx.eliminations.iter().for_each(|e| report::remark(&format!("summed exactly: {}\n", output::elimination(e))));
+    }
     let needed = needed(&code);
     let mut globals = run::globals(
         settings.machine,
@@ -168,6 +172,7 @@ pub(crate) fn run(
         settings,
         plan: plan.clone(),
         chosen: code.chosen.clone(),
+        eliminations: cx.eliminations.clone(),
         draws: run::columns(&sampled).map_err(|d| fail(vec![d]))?,
         objective: Valued { name: plan.objective_name.clone(), claim: plan.claim.clone(), estimate },
         reports,

@@ -67,6 +67,8 @@ pub struct Integral {
     pub proposal: Option<Proposal>,
     /// Where traces are resampled.
     pub index: Option<Resampling>,
+    /// By enumeration of a normalised program: how the number of the value of each summed choice is drawn, in the order of the choices.
+    pub sites: Vec<Resampling>,
 }
 
 impl Integral {
@@ -75,7 +77,7 @@ impl Integral {
         let mut out = self.args.clone();
         out.extend(self.given.iter().map(|(_, a)| *a));
         out.extend(self.proposal.iter().flat_map(|p| p.args.iter().copied()));
-        out.extend(self.index.iter().flat_map(|i| i.strategy.args().iter().copied()));
+        out.extend(self.index.iter().chain(&self.sites).flat_map(|i| i.strategy.args().iter().copied()));
         out
     }
 
@@ -84,8 +86,10 @@ impl Integral {
         self.args.iter_mut().for_each(|a| *a = f(*a));
         self.given.iter_mut().for_each(|(_, a)| *a = f(*a));
         self.proposal.iter_mut().flat_map(|p| &mut p.args).for_each(|a| *a = f(*a));
-        if let Some(Resampling { strategy: StrategyUse::Named { args, .. }, .. }) = &mut self.index {
-            args.iter_mut().for_each(|a| *a = f(*a));
+        for r in self.index.iter_mut().chain(&mut self.sites) {
+            if let StrategyUse::Named { args, .. } = &mut r.strategy {
+                args.iter_mut().for_each(|a| *a = f(*a));
+            }
         }
     }
 

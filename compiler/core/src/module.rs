@@ -1,7 +1,8 @@
 //! A module: functions of the three stages with the distributions and strategies they use.
 
 use crate::{
-    Block, Det, DetId, DistId, DistInst, Est, EstId, Func, Gen, GenId, GenRandom, Op, Stmt, StrategyId, StrategyInst, Support, Ty, Var,
+    Block, Det, DetId, DistId, DistInst, Est, EstId, Func, Gen, GenId, GenRandom, Op, Stmt, StrategyId, StrategyInst, Support,
+    Ty, Var,
 };
 use ppl_diag::Span;
 use std::collections::HashMap;

@@ -5,7 +5,10 @@ use ppl_core::{Det, Est, Func};
 use ppl_diag::{Code, Diagnostic, Span};
 use ppl_opt::{PassManager, PassTiming, When};
 use ppl_transform::step::{Direction, Layout, Learned, Optimizer, StepSpec};
-use ppl_transform::{Avoid, Chosen, batch, inline, smooth, smooth_avoiding, strategies, strategies_value_only, vjp};
+use ppl_transform::{
+    Avoid, Chosen, EliminationCost, batch, inline, inline_with_costs, smooth, smooth_avoiding, strategies, strategies_value_only,
+    vjp,
+};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -27,6 +30,8 @@ pub struct Cx {
     pub skip: Vec<String>,
     /// Leave out rules that change rounding.
     pub exact: bool,
+    /// What exact sums over finite choices cost, in the order in which they were met.
+    pub eliminations: Vec<EliminationCost>,
 }
 
 /// A deterministic function with what it takes.
@@ -110,7 +115,8 @@ fn fault(message: &str, f: &Func<Det>) -> Diagnostic {
 fn flat(program: &Program, entry: &Entry, cx: &mut Cx) -> Result<Func<Est>, Vec<Diagnostic>> {
     let func = program.module.est(entry.func);
     cx.show("core", || program.module.to_string());
-    let f = cx.time("inline", || inline(&program.module, func))?;
+    let (f, costs) = cx.time("inline", || inline_with_costs(&program.module, func))?;
+    cx.eliminations.extend(costs.into_iter().filter(|c| !cx.eliminations.contains(c)).collect::<Vec<_>>());
     cx.show("inline", || f.to_string());
     Ok(f)
 }

@@ -201,7 +201,15 @@ impl Hook<Gen, Est> for Density<'_, '_> {
             GenRandom::Integral(i) => {
                 let mut i = (**i).clone();
                 i.map_atoms(&mut |a| cx.atom(a));
-                let kept: Vec<Choice> = self.cx.module.choices(i.callee).into_iter().enumerate().filter(|(k, _)| i.keeps(*k)).map(|(_, c)| c).collect();
+                let kept: Vec<Choice> = self
+                    .cx
+                    .module
+                    .choices(i.callee)
+                    .into_iter()
+                    .enumerate()
+                    .filter(|(k, _)| i.keeps(*k))
+                    .map(|(_, c)| c)
+                    .collect();
                 let (modes, given) = self.take(kept.len());
                 let all = |m: Mode| modes.iter().all(|x| *x == m);
                 if all(Mode::Scored) {

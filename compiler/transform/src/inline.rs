@@ -11,6 +11,7 @@
 //! ```
 
 use crate::density::Mode;
+use crate::eliminate::EliminationCost;
 use crate::expand::{Cx, Hook};
 use ppl_core::{Atom, Block, Builder, Est, EstId, EstRandom, Func, GenId, Module, Op, Stmt};
 use ppl_diag::{Code, Diagnostic};
@@ -20,9 +21,18 @@ use std::collections::HashMap;
 ///
 /// Errors: a program with `factor` is simulated (E0401); functions call each other in a circle (E0501).
 pub fn inline(module: &Module, func: &Func<Est>) -> Result<Func<Est>, Vec<Diagnostic>> {
-    let mut f = Inliner::new(module).flat(func)?;
+    Ok(inline_with_costs(module, func)?.0)
+}
+
+/// As [`inline`], with what the exact sums over finite choices in it cost.
+///
+/// # Errors
+/// As [`inline`].
+pub fn inline_with_costs(module: &Module, func: &Func<Est>) -> Result<(Func<Est>, Vec<EliminationCost>), Vec<Diagnostic>> {
+    let mut cx = Inliner::new(module);
+    let mut f = cx.flat(func)?;
     distinct_labels(&mut f.body, &mut HashMap::new());
-    Ok(f)
+    Ok((f, cx.costs))
 }
 
 /// `(args..) -> (results.., choices.., log_q)` of a generative function.
@@ -50,6 +60,8 @@ pub(crate) struct Inliner<'m> {
     sims: HashMap<GenId, Func<Est>>,
     densities: HashMap<(GenId, Vec<Mode>), Func<Est>>,
     ests: HashMap<EstId, Func<Est>>,
+    /// What sums over finite choices cost.
+    pub(crate) costs: Vec<EliminationCost>,
     /// What is being made, outermost first.
     active: Vec<Making>,
 }
@@ -63,7 +75,14 @@ enum Making {
 
 impl<'m> Inliner<'m> {
     pub(crate) fn new(module: &'m Module) -> Self {
-        Inliner { module, sims: HashMap::new(), densities: HashMap::new(), ests: HashMap::new(), active: Vec::new() }
+        Inliner {
+            module,
+            sims: HashMap::new(),
+            densities: HashMap::new(),
+            ests: HashMap::new(),
+            costs: Vec::new(),
+            active: Vec::new(),
+        }
     }
 
     pub(crate) fn sim(&mut self, id: GenId) -> Result<Func<Est>, Vec<Diagnostic>> {

@@ -23,7 +23,9 @@ use crate::density::Mode;
 use crate::expand::{Cx, Hook, add, real};
 use crate::inline::Inliner;
 use crate::marginal::{last, log_mean_exp, modes};
-use ppl_core::{Atom, Block, Builder, Choice, Est, EstRandom, Func, Integral, IntegralKind, Op, Prim, ReduceOp, Scan, Stmt, Ty, Var};
+use ppl_core::{
+    Atom, Block, Builder, Choice, Est, EstRandom, Func, Integral, IntegralKind, Op, Prim, ReduceOp, Scan, Stmt, Ty, Var,
+};
 use ppl_diag::{Code, Diagnostic};
 use std::collections::{HashMap, HashSet};
 
@@ -351,8 +353,7 @@ impl Run<'_> {
         for (n, l) in lanes.iter_mut().enumerate() {
             let p = l.parts;
             // What no draw reaches is computed once.
-            let mut varies: HashSet<Var> =
-                p.f.params.iter().copied().filter(|v| !l.shared.contains_key(v)).collect();
+            let mut varies: HashSet<Var> = p.f.params.iter().copied().filter(|v| !l.shared.contains_key(v)).collect();
             let (mut once, mut each) = (Vec::new(), Vec::new());
             for (k, s) in p.f.body.stmts[..p.at].iter().enumerate() {
                 if samples(s) || reads(s).any(|v| varies.contains(&v)) {
@@ -532,9 +533,15 @@ impl Run<'_> {
         let mut results = Vec::new();
         let mut next = outs[..n_next].iter();
         for (k, l) in lanes.iter().enumerate() {
-            for (c, _) in slots.iter().zip(&carry).filter(|((slot, _), _)| *slot == k).map(|(_, c)| c).enumerate().map(|(m, c)| {
-                if m < l.parts.scan().carry.len() { (next.next().copied(), *c) } else { (None, *c) }
-            }).map(|(a, (v, _))| (a.unwrap_or(v.into()), ())) {
+            for (c, _) in slots
+                .iter()
+                .zip(&carry)
+                .filter(|((slot, _), _)| *slot == k)
+                .map(|(_, c)| c)
+                .enumerate()
+                .map(|(m, c)| if m < l.parts.scan().carry.len() { (next.next().copied(), *c) } else { (None, *c) })
+                .map(|(a, (v, _))| (a.unwrap_or(v.into()), ()))
+            {
                 results.push(self.b.gather(c, ancestors, 0));
             }
         }

@@ -13,7 +13,7 @@ use ppl_fit::data::Array;
 use ppl_fit::rundir::{Place, RunFiles, write_run};
 use ppl_fit::step::Param;
 use ppl_fit::summary::{Draws, Summary, number};
-use ppl_transform::Chosen;
+use ppl_transform::{Chosen, EliminationCost};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,8 @@ pub(crate) struct Outcome {
     pub(crate) plan: FitPlan,
     /// Strategy of each choice.
     pub(crate) chosen: Vec<Chosen>,
+    /// Finite choices that are summed exactly.
+    pub(crate) eliminations: Vec<EliminationCost>,
     /// Draws from the fitted guide.
     pub(crate) draws: Draws,
     /// The objective at the end.
@@ -107,6 +109,7 @@ impl Outcome {
         out += &bounds::gap(&all).map_or(String::new(), |g| g.line());
         if !quiet {
             out += &self.strategies();
+            out += &self.eliminations();
         }
         if !self.draws.names.is_empty() {
             out.push('\n');
@@ -145,6 +148,11 @@ impl Outcome {
         if out.is_empty() { out } else { format!("strategies\n{out}") }
     }
 
+    fn eliminations(&self) -> String {
+        let lines: Vec<String> = self.eliminations.iter().map(|e| format!("  {}\n", elimination(e))).collect();
+        if lines.is_empty() { String::new() } else { format!("summed exactly\n{}", lines.concat()) }
+    }
+
     /// The summary as JSON text.
     pub(crate) fn json(&self, saved: Option<&Path>) -> String {
         format!("{:#}\n", self.json_value(saved))
@@ -168,6 +176,7 @@ impl Outcome {
             "draws": self.draws.len(),
             "parameters": parameters,
             "strategies": self.chosen.iter().map(strategy_json).collect::<Vec<_>>(),
+            "summed": self.eliminations.iter().map(elimination_json).collect::<Vec<_>>(),
             "seed": self.settings.machine.seed,
             "steps": self.fitted.trace.steps(),
             "seconds": self.fitted.elapsed.as_secs_f64(),
@@ -253,4 +262,13 @@ pub(crate) fn nested(ty: &Ty, values: &[f64]) -> Value {
             Value::Array((0..*n).map(|i| nested(&inner, &values[i * width..(i + 1) * width])).collect())
         }
     }
+}
+
+/// One exact sum over finite choices, in a line.
+pub(crate) fn elimination(e: &EliminationCost) -> String {
+    format!("{}: {} ({} evaluations a density)", e.program, e.text, e.evaluations)
+}
+
+fn elimination_json(e: &EliminationCost) -> Value {
+    json!({ "program": e.program, "choices": e.choices, "how": e.text, "evaluations": e.evaluations })
 }

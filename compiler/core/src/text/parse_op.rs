@@ -6,8 +6,8 @@ use super::{
     parse::{FuncParser, Parsed},
 };
 use crate::{
-    Address, Algorithm, AnyRandom, Atom, DetId, DetRandom, DistId, DistUse, EstId, EstRandom, GenId, GenRandom, Integral, IntegralKind, Linalg, Op, PRIMS, Prim, Proposal,
-    RandomOp, ReduceOp, Resampling, RngKind, Stage, StrategyId, StrategyUse,
+    Address, Algorithm, AnyRandom, Atom, DetId, DetRandom, DistId, DistUse, EstId, EstRandom, GenId, GenRandom, Integral,
+    IntegralKind, Linalg, Op, PRIMS, Prim, Proposal, RandomOp, ReduceOp, Resampling, RngKind, Stage, StrategyId, StrategyUse,
 };
 use ppl_diag::{Diagnostic, Span, did_you_mean};
 
@@ -71,8 +71,8 @@ impl<S: Stage> FuncParser<'_, S> {
             }
             "stop" => Op::Stop(self.atom()?),
             "call" => return self.call(at),
-            "sample" | "factor" | "report" | "marginal" | "normalize" | "draw" | "path" | "log_density" | "score" | "sim" | "density" | "continue"
-            | "random" => {
+            "sample" | "factor" | "report" | "marginal" | "normalize" | "draw" | "path" | "log_density" | "score" | "sim"
+            | "density" | "continue" | "random" => {
                 let r = self.random(keyword)?;
                 return self.of_stage(r, keyword, at);
             }
@@ -204,7 +204,12 @@ impl<S: Stage> FuncParser<'_, S> {
         } else {
             None
         };
-        Ok(Integral { kind, callee, args, given, algorithm, count, proposal, index })
+        let mut sites = Vec::new();
+        while self.c.eat_word("site") {
+            let dist = DistId(self.c.reference("dist")?);
+            sites.push(Resampling { dist, strategy: self.strategy()? });
+        }
+        Ok(Integral { kind, callee, args, given, algorithm, count, proposal, index, sites })
     }
 
     fn draw(&mut self) -> Parsed<DetRandom> {

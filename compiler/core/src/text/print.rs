@@ -270,6 +270,9 @@ impl<S: Stage> Printer<'_, S> {
         if let Some(r) = &i.index {
             let _ = write!(out, " index {}{}", r.dist, self.strategy(&r.strategy));
         }
+        for r in &i.sites {
+            let _ = write!(out, " site {}{}", r.dist, self.strategy(&r.strategy));
+        }
         out
     }
 
