@@ -1,5 +1,6 @@
 //! Operations on arrays: promotion, broadcasting, elementwise primitives, indexing, reductions.
 
+use crate::claims::{About, Claim, Side};
 use crate::codes;
 use crate::func::FnElab;
 use crate::stage::ElabStage;
@@ -135,13 +136,25 @@ impl<S: ElabStage> FnElab<'_, S> {
         }
         let at = args.iter().position(|a| a.estimate).and_then(|i| spans.get(i).copied()).unwrap_or(span);
         let name = prim.name();
+        let compares = matches!(prim, Prim::Lt | Prim::Le | Prim::Gt | Prim::Ge | Prim::Eq | Prim::Ne | Prim::Max | Prim::Min);
+        if compares && count == 2 {
+            self.compared(prim, args, spans, span);
+            return None;
+        }
         let mut d = Diagnostic::error(codes::NONLINEAR_ESTIMATE, format!("`{name}` of an estimate is biased"))
             .label(span, format!("`{name}` is not linear"))
             .label(at, "an estimate: a random value whose mean is the expectation");
         d = match prim {
-            Prim::Log => d.note("the mean of `log(estimate)` is below `log` of the mean").help(
-                "move the logarithm inside: `expect { log_mean_exp([for k in 5 { .. }]) }` is a lower bound that tightens with the number of draws",
-            ),
+            Prim::Log => {
+                let d = d.note("the mean of `log(estimate)` is below `log` of the mean");
+                match self.log_of(&args[0]) {
+                    Some(what) => d.note(what),
+                    None => d,
+                }
+                .help(
+                    "move the logarithm inside: `expect { log_mean_exp([for k in 5 { .. }]) }` is a lower bound that tightens with the number of draws",
+                )
+            }
             Prim::Mul => d
                 .note("a product of estimates is unbiased only where they are independent")
                 .help("multiply inside one `expect { }`, with independent draws"),
@@ -149,6 +162,48 @@ impl<S: ElabStage> FnElab<'_, S> {
         };
         self.report(d);
         None
+    }
+
+    /// What an estimate of the function under construction is of.
+    pub(crate) fn claim_of(&self, a: &Arr) -> Claim {
+        let loops: Vec<ppl_core::Var> = self.loops.iter().map(|l| l.index).collect();
+        crate::claims::claim_in(&self.s.module, &self.b.func, self.b.open(), &loops, a.atom)
+    }
+
+    /// What the logarithm of an estimate would be.
+    fn log_of(&self, a: &Arr) -> Option<String> {
+        let claim = self.claim_of(a);
+        let About::Scale { terms, offset } = &claim.about else { return None };
+        let log = Claim { about: About::Log { terms: terms.clone(), offset: *offset }, side: claim.side };
+        Some(match claim.side {
+            Side::Exact | Side::Unbiased | Side::Lower => {
+                format!("here: {claim}; its logarithm would be low, a {}", Claim { side: Side::Lower, ..log })
+            }
+            Side::Upper | Side::Biased => format!(
+                "here: {claim}; a logarithm is low on average, against that direction: {}",
+                Claim { side: Side::Biased, ..log }
+            ),
+        })
+    }
+
+    /// Says what two estimates are that were compared.
+    fn compared(&mut self, prim: Prim, args: &[Arr], spans: &[Span], span: Span) {
+        let claims: Vec<Claim> = args.iter().map(|a| self.claim_of(a)).collect();
+        let mut d = Diagnostic::error(codes::ESTIMATES_COMPARED, format!("`{}` compares two estimates", prim.name()))
+            .label(span, "the result changes from draw to draw");
+        for (c, at) in claims.iter().zip(spans) {
+            d = d.label(*at, format!("an estimate: {c}"));
+        }
+        if let [a, b] = &claims[..] {
+            if !a.same_quantity(b) && !a.evidences().is_empty() && !b.evidences().is_empty() {
+                d = d.note("they are about different quantities");
+            } else if a.side != b.side && !a.evidences().is_empty() {
+                d = d.note("they lie on different sides of the same quantity");
+            }
+        }
+        self.report(d.help(
+            "report both after the fit, with their directions and errors: `using adam(0.01), report(iwelbo(5))`, or `--report 'iwelbo(5)'`",
+        ));
     }
 
     /// `a` repeated along `outer` new leading axes.

@@ -62,6 +62,8 @@ pub struct FitCode {
     pub reference: Func<Det>,
     /// The objective for each of many particles.
     pub estimate: Lowered,
+    /// The reports, in the plan's order.
+    pub reports: Vec<Lowered>,
     /// Draws from the guide.
     pub draws: Option<Lowered>,
     /// Strategy of each choice of the objective.
@@ -124,14 +126,12 @@ fn exempt(program: &Program) -> HashSet<Span> {
     program.continuous.iter().copied().collect()
 }
 
+/// A program with its strategies, its surrogate, and what was chosen.
+type Surrogate = (Func<Est>, Func<Det>, Vec<Chosen>);
+
 /// The program with its strategies, its surrogate, and what was chosen. Where the compiler's own choice turns out not to be possible
 /// (too many combinations, lanes that are coupled), it takes the next one.
-fn surrogate(
-    program: &Program,
-    flat: &Func<Est>,
-    learned: &[bool],
-    cx: &mut Cx,
-) -> Result<(Func<Est>, Func<Det>, Vec<Chosen>), Vec<Diagnostic>> {
+fn surrogate(program: &Program, flat: &Func<Est>, learned: &[bool], cx: &mut Cx) -> Result<Surrogate, Vec<Diagnostic>> {
     let mut avoid = Avoid::new();
     let mut first: Option<Vec<Diagnostic>> = None;
     loop {
@@ -302,6 +302,7 @@ pub fn lower_fit(
     cx.optimise(&mut gradient, program, When::AfterVjp)?;
     let emit = cx.emit.take();
     let estimate = lower_values(program, &plan.estimate, cx)?;
+    let reports = plan.reports.iter().map(|r| lower_values(program, &r.entry, cx)).collect::<Result<Vec<_>, _>>()?;
     let draws = plan.draws.as_ref().map(|d| lower_draws(program, d, cx)).transpose()?;
     cx.emit = emit;
     let learned = smooth_at
@@ -311,5 +312,5 @@ pub fn lower_fit(
             _ => None,
         })
         .collect();
-    Ok(FitCode { step, layout, inputs, learned, gradient, reference, estimate, draws, chosen })
+    Ok(FitCode { step, layout, inputs, learned, gradient, reference, estimate, reports, draws, chosen })
 }

@@ -1,6 +1,7 @@
 //! What a fit prints and saves.
 
-use super::{Estimated, Fitted, Settings};
+use super::bounds::{self, FIELDS, Valued};
+use super::{Fitted, Settings};
 use crate::engine::{Globals, INITIAL, Machine, evaluate};
 use crate::model::Model;
 use crate::report::{Failure, terminal_width};
@@ -36,7 +37,9 @@ pub(crate) struct Outcome {
     /// Draws from the fitted guide.
     pub(crate) draws: Draws,
     /// The objective at the end.
-    pub(crate) estimate: Option<Estimated>,
+    pub(crate) objective: Valued,
+    /// What else is reported.
+    pub(crate) reports: Vec<Valued>,
     /// The loop's outcome; parameters are unconstrained.
     pub(crate) fitted: Fitted,
     /// Constrained parameters.
@@ -74,8 +77,9 @@ fn constrained(model: &Model, fitted: &Program, name: &str, globals: &Globals) -
 }
 
 impl Outcome {
-    fn objective(&self) -> &str {
-        &self.plan.objective_name
+    /// The objective and the reports.
+    pub(super) fn valued(&self) -> Vec<Valued> {
+        std::iter::once(&self.objective).chain(&self.reports).cloned().collect()
     }
 
     fn summary(&self) -> Summary {
@@ -100,16 +104,9 @@ impl Outcome {
             number(f.steps_per_second()),
             f.status()
         );
-        if let Some(e) = &self.estimate {
-            let _ = writeln!(
-                out,
-                "{} = {} +/- {} (Monte Carlo error, {} draws at the final parameters)",
-                self.objective(),
-                number(e.mean),
-                number(e.se),
-                e.draws
-            );
-        }
+        let all = self.valued();
+        all.iter().for_each(|v| out += &v.lines());
+        out += &bounds::gap(&all).map_or(String::new(), |g| g.line());
         if !quiet {
             out += &self.strategies();
             out += &self.eliminations();
@@ -156,17 +153,25 @@ impl Outcome {
         if lines.is_empty() { String::new() } else { format!("summed exactly\n{}", lines.concat()) }
     }
 
-    /// The summary as JSON.
+    /// The summary as JSON text.
     pub(crate) fn json(&self, saved: Option<&Path>) -> String {
+        format!("{:#}\n", self.json_value(saved))
+    }
+
+    /// The summary as JSON.
+    pub(super) fn json_value(&self, saved: Option<&Path>) -> Value {
         let summary = self.summary().to_json();
         let parameters: Map<String, Value> =
             self.parameters.iter().map(|p| (p.name.clone(), nested(&Ty::float(p.shape.clone()), &p.values))).collect();
-        let value = json!({
+        json!({
             "status": self.fitted.status(),
             "failure": self.failure.as_ref().map(|d| json!({ "code": d.code.0, "title": d.title })),
             "model": self.plan.model,
             "guide": self.plan.guide,
-            "objective": self.objective_json(),
+            "objective": self.objective.json(),
+            "reports": self.reports.iter().map(Valued::json).collect::<Vec<_>>(),
+            "gap": bounds::gap(&self.valued()).map(|g| g.json()),
+            "columns": FIELDS.iter().map(|(n, t)| ((*n).to_string(), (*t).into())).collect::<Map<String, Value>>(),
             "rows": summary["rows"],
             "draws": self.draws.len(),
             "parameters": parameters,
@@ -177,16 +182,6 @@ impl Outcome {
             "seconds": self.fitted.elapsed.as_secs_f64(),
             "notes": self.fitted.notes,
             "run": saved.map(|p| p.display().to_string()),
-        });
-        format!("{value:#}\n")
-    }
-
-    fn objective_json(&self) -> Value {
-        json!({
-            "name": self.objective(),
-            "mean": self.estimate.map(|e| e.mean),
-            "mcse": self.estimate.map(|e| e.se),
-            "draws": self.estimate.map(|e| e.draws),
         })
     }
 
@@ -201,7 +196,9 @@ impl Outcome {
             "model_program": self.plan.model,
             "guide": self.plan.guide,
             "direction": if self.plan.maximize { "maximize" } else { "minimize" },
-            "objective": self.objective_json(),
+            "objective": self.objective.json(),
+            "reports": self.reports.iter().map(Valued::json).collect::<Vec<_>>(),
+            "gap": bounds::gap(&self.valued()).map(|g| g.json()),
             "optimizer": self.settings.optimizer.to_string(),
             "schedule": self.settings.optimizer.schedule,
             "particles": self.plan.particles,

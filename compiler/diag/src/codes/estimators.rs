@@ -141,6 +141,27 @@ Move the function inside: `expect { log_mean_exp([for k in 5 { .. }]) }` is a lo
         page: r#"What is maximised or minimised, and what `expect { }` ends with, is one real number: not an array, not an int, not a program. Sum an array (`sum(..)`)."#,
     },
     CodeInfo {
+        code: Code("E0450"),
+        name: "estimates are compared",
+        page: r#"Two estimates are compared, or one is picked by `max` or `min`. Estimates are random numbers: the larger of two is larger than either expectation, and which of them is larger changes from draw to draw. Nor does the comparison mean much where they are bounds: a higher lower bound may only be a tighter one, and a lower and an upper bound lie on different sides of the same number.
+
+Report both after the fit, `using .., report(iwelbo(5))` or `--report 'iwelbo(5)'`: the command prints each with its direction and its Monte Carlo error, and the gap where there is a lower and an upper bound on the same evidence."#,
+    },
+    CodeInfo {
+        code: Code("E0451"),
+        name: "bounds on different evidences",
+        page: r#"A `report` stands beside the fit's objective, so that a reader compares the two. Both are bounds, but of different quantities: evidences of different programs, or of one program with different given values or arguments. Such numbers say nothing about each other.
+
+Report a bound on the evidence that the fit is about, or write a second `fit`."#,
+    },
+    CodeInfo {
+        code: Code("E0452"),
+        name: "a bound is moved away from its quantity",
+        page: r#"A lower bound is tightened by maximising it, an upper bound by minimising it. The other way round the number moves away from the quantity that it bounds, without end.
+
+The direction is inferred from the objective's text: `elbo` is a lower bound, `-elbo` an upper bound on the negative log evidence, `cubo` an upper bound on the squared evidence."#,
+    },
+    CodeInfo {
         code: Code("E0460"),
         name: "no gradient flows through an operation",
         page: "A learned parameter reaches an operation whose derivative does not exist or is not implemented, and the objective \
