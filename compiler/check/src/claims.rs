@@ -24,6 +24,8 @@
 //! [`walk`] computes statement by statement and [`weigh`] groups into importance weights.
 
 mod form;
+mod posterior;
+mod programs;
 mod show;
 mod walk;
 mod weigh;

@@ -11,20 +11,18 @@
 //! everything else         a symbol of its own
 //! ```
 
-use super::form::{Identity, Kind, Lin, Mean, Root, Scored, Simulated, Sym, SymId};
+use super::form::{Kind, Lin, Mean, Root, Sym, SymId};
 use super::weigh;
-use ppl_core::{
-    Atom, Block, DType, EstRandom, Func, GenId, IntegralKind, Lit, Module, Op, Prim, RandomOp, RandomView, ReduceOp, Stage, Stmt, Var, op_atoms,
-};
+use ppl_core::{Atom, Block, DType, Func, Lit, Module, Op, Prim, RandomOp, RandomView, ReduceOp, Stage, Stmt, Var, op_atoms};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What is known of a variable beside its value.
 #[derive(Clone, Debug, Default)]
-struct Info {
-    roots: BTreeSet<Root>,
+pub(super) struct Info {
+    pub(super) roots: BTreeSet<Root>,
     /// Equal for values that are computed alike, also in different functions.
-    key: u64,
+    pub(super) key: u64,
     nonnegative: bool,
 }
 
@@ -32,9 +30,9 @@ pub(super) struct Walk<'a, S: Stage> {
     pub(super) module: &'a Module,
     func: &'a Func<S>,
     pub(super) syms: Vec<Sym>,
-    values: HashMap<Var, Lin>,
+    pub(super) values: HashMap<Var, Lin>,
     info: HashMap<Var, Info>,
-    choices: HashMap<Var, (SymId, usize)>,
+    pub(super) choices: HashMap<Var, (SymId, usize)>,
     /// `exp` of values so far: equal values have one symbol.
     exponentials: Vec<(Lin, SymId)>,
     /// Index variables of the loops around.
@@ -89,7 +87,7 @@ impl<'a, S: Stage> Walk<'a, S> {
 
     // Values.
 
-    fn symbol(&mut self, kind: Kind) -> SymId {
+    pub(super) fn symbol(&mut self, kind: Kind) -> SymId {
         self.syms.push(Sym { kind, home: self.path.clone() });
         self.syms.len() - 1
     }
@@ -113,7 +111,7 @@ impl<'a, S: Stage> Walk<'a, S> {
         }
     }
 
-    fn info(&self, a: Atom) -> Info {
+    pub(super) fn info(&self, a: Atom) -> Info {
         match a {
             Atom::Lit(Lit::Float(c)) => Info { key: hash(("real", c.to_bits())), nonnegative: c >= 0.0, ..Info::default() },
             Atom::Lit(Lit::Int(i)) => Info { key: hash(("int", i)), nonnegative: i >= 0, ..Info::default() },
@@ -126,15 +124,15 @@ impl<'a, S: Stage> Walk<'a, S> {
         }
     }
 
-    fn roots(&self, atoms: &[Atom]) -> BTreeSet<Root> {
+    pub(super) fn roots(&self, atoms: &[Atom]) -> BTreeSet<Root> {
         atoms.iter().flat_map(|a| self.info(*a).roots).collect()
     }
 
-    fn keys(&self, atoms: &[Atom]) -> Vec<u64> {
+    pub(super) fn keys(&self, atoms: &[Atom]) -> Vec<u64> {
         atoms.iter().map(|a| self.info(*a).key).collect()
     }
 
-    fn set(&mut self, out: Var, roots: BTreeSet<Root>, key: u64, nonnegative: bool) {
+    pub(super) fn set(&mut self, out: Var, roots: BTreeSet<Root>, key: u64, nonnegative: bool) {
         self.info.insert(out, Info { roots, key, nonnegative });
     }
 
@@ -224,75 +222,11 @@ impl<'a, S: Stage> Walk<'a, S> {
         }
     }
 
-    fn unknown(&mut self, outs: &[Var], atoms: &[Atom]) {
+    pub(super) fn unknown(&mut self, outs: &[Var], atoms: &[Atom]) {
         let mut roots = self.roots(atoms);
         roots.insert(Root::Unknown);
         for out in outs {
             self.set(*out, roots.clone(), hash(("drawn", out.0)), false);
-        }
-    }
-
-    fn random(&mut self, outs: &[Var], r: &EstRandom) {
-        match r {
-            EstRandom::Sim { callee, args } => {
-                let (args_roots, program_key) = (self.roots(args), hash(("program", callee.0, self.keys(args))));
-                let choices = self.module.choices(*callee).len();
-                let posterior = self.posterior(*callee, &self.keys(args));
-                let id = self.symbol(Kind::Simulated(Simulated { program: *callee, choices, program_key, posterior }));
-                let all: BTreeSet<Root> = (0..choices).map(|j| Root::Choice(id, j)).chain(args_roots).collect();
-                let results = outs.len().saturating_sub(choices + 1);
-                for (k, out) in outs.iter().enumerate() {
-                    let key = hash(("simulated", id, k));
-                    if k >= results && k < results + choices {
-                        self.choices.insert(*out, (id, k - results));
-                        self.set(*out, BTreeSet::from([Root::Choice(id, k - results)]), key, false);
-                    } else {
-                        self.set(*out, all.clone(), key, false);
-                    }
-                }
-                if let Some(log_q) = outs.last() {
-                    self.values.insert(*log_q, Lin::of(id));
-                }
-            }
-            EstRandom::Density { callee, args, trace } => {
-                let from: Vec<Option<(SymId, usize)>> =
-                    trace.iter().map(|a| a.var().and_then(|v| self.choices.get(&v).copied())).collect();
-                let given: Vec<(usize, Atom)> = trace.iter().copied().enumerate().filter(|(j, _)| from[*j].is_none()).collect();
-                let given_atoms: Vec<Atom> = given.iter().map(|(_, a)| *a).collect();
-                let given_keys = given.iter().map(|(j, a)| (*j, self.info(*a).key)).collect();
-                let program_key = hash(("program", callee.0, self.keys(args)));
-                let scored = Scored {
-                    program: *callee,
-                    trace: from,
-                    identity: self.identity(*callee, self.keys(args), given_keys),
-                    program_key,
-                    args: self.roots(args),
-                    given: self.roots(&given_atoms),
-                };
-                let all: Vec<Atom> = args.iter().chain(trace).copied().collect();
-                let roots = self.roots(&all);
-                let id = self.symbol(Kind::Scored(scored));
-                for (k, out) in outs.iter().enumerate() {
-                    self.set(*out, roots.clone(), hash(("scored", program_key, self.keys(trace), k)), false);
-                }
-                if let Some(log_p) = outs.last() {
-                    self.values.insert(*log_p, Lin::of(id));
-                }
-            }
-            EstRandom::Score { .. } => {
-                for out in outs {
-                    self.values.insert(*out, Lin::constant(0.0));
-                    self.set(*out, BTreeSet::new(), hash("score"), true);
-                }
-            }
-            EstRandom::LogDensity { dist, x } => {
-                let atoms: Vec<Atom> = dist.args.iter().copied().chain([*x]).collect();
-                let (roots, keys) = (self.roots(&atoms), self.keys(&atoms));
-                for out in outs {
-                    self.set(*out, roots.clone(), hash(("log density", dist.dist.0, &keys)), false);
-                }
-            }
-            other => self.unknown(outs, &other.atoms()),
         }
     }
 
@@ -448,45 +382,6 @@ impl<'a, S: Stage> Walk<'a, S> {
             sum = sum.add(&Lin::of(s), 1.0);
         }
         self.values.insert(out, sum);
-    }
-
-    // Programs.
-
-    /// Keys of the operands of an integral, whose function takes arguments with the keys `args`.
-    fn inner_keys(&self, id: GenId, atoms: &[Atom], args: &[u64]) -> Vec<u64> {
-        let params = &self.module.generative(id).params;
-        let key = |a: &Atom| match a {
-            Atom::Var(v) => params.iter().position(|p| p == v).and_then(|k| args.get(k).copied()).unwrap_or_else(|| hash(("inner", v.0))),
-            lit => self.info(*lit).key,
-        };
-        atoms.iter().map(key).collect()
-    }
-
-    /// Which evidence a program with given values has.
-    fn identity(&self, id: GenId, args: Vec<u64>, mut given: Vec<(usize, u64)>) -> Identity {
-        if let Some(i) = self.module.integral(id)
-            && let IntegralKind::Marginal { keep } = &i.kind
-        {
-            let mut inside: Vec<(usize, u64)> = given.iter().filter_map(|(j, k)| Some((*keep.get(*j)?, *k))).collect();
-            let values: Vec<Atom> = i.given.iter().map(|(_, a)| *a).collect();
-            inside.extend(i.given.iter().map(|(j, _)| *j).zip(self.inner_keys(id, &values, &args)));
-            return self.identity(i.callee, self.inner_keys(id, &i.args, &args), inside);
-        }
-        given.sort_unstable();
-        let key = hash(("target", id.0, args, &given));
-        Identity { program: id, given: given.into_iter().map(|(j, _)| j).collect(), key }
-    }
-
-    /// The target of a normalised program, and whether its density is exact.
-    fn posterior(&self, id: GenId, args: &[u64]) -> Option<(Identity, bool)> {
-        let i = self.module.integral(id)?;
-        if i.kind != IntegralKind::Normalize {
-            return None;
-        }
-        let values: Vec<Atom> = i.given.iter().map(|(_, a)| *a).collect();
-        let given = i.given.iter().map(|(j, _)| *j).zip(self.inner_keys(id, &values, args)).collect();
-        let target = self.identity(i.callee, self.inner_keys(id, &i.args, args), given);
-        Some((target, !self.module.density_is_estimated(id)))
     }
 
     /// Loops of a set of roots.

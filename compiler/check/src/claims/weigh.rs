@@ -5,13 +5,14 @@
 //! once those that come after it are summed out; at most one of them is given values. Then `E[w]` is the evidence of that one.
 
 use super::form::{Core, Identity, Kind, Lin, Mean, Root, Scored, Simulated, SymId, log_side, merged, power_side};
+use super::posterior::{against_itself, of_posterior};
 use super::walk::Walk;
 use super::{About, Claim, Evidence, Side};
 use ppl_core::{Block, Gen, GenId, GenRandom, IntegralKind, Module, Op, Stage, Var};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A group of log densities.
-enum Group {
+pub(super) enum Group {
     /// `a log w` with `E[w]` the evidence (1 where there is none). `exact`: `w` is not random.
     Weight { power: f64, evidence: Option<Evidence>, exact: bool, uses: BTreeSet<SymId> },
     /// A sum whose mean approaches the terms from a side.
@@ -221,81 +222,14 @@ fn weight<S: Stage>(w: &Walk<'_, S>, sims: &BTreeSet<SymId>, members: Vec<(SymId
         return None;
     }
     let evidence = total(w, &scored)?;
-    let estimates: Vec<SymId> = scored.iter().filter(|(_, p, _)| w.module.density_is_estimated(p.program)).map(|(s, _, _)| *s).collect();
+    let estimates: Vec<SymId> =
+        scored.iter().filter(|(_, p, _)| w.module.density_is_estimated(p.program)).map(|(s, _, _)| *s).collect();
     let exact = sims.is_empty() && estimates.is_empty();
     let uses = sims.iter().copied().chain(estimates).collect();
     Some(Group::Weight { power, evidence, exact, uses })
 }
 
-/// Log densities of a trace of an exact posterior, `log post = log p - log Z`:
-///
-/// ```text
-/// E[c log p(t, y) + d log post(t) + sum of e log r(t)] = c log Z + sum of -e KL(post || r)      if c + d + sum of e = 0
-/// ```
-///
-/// An upper bound where all `e < 0`, a lower bound where all `e > 0`; exact where there are none. A program `r` whose density is an estimate is low
-/// when scored, which moves each of them its own way. Draws of an approximate posterior stand for it with a bias.
-fn of_posterior<S: Stage>(
-    w: &Walk<'_, S>,
-    sims: &BTreeSet<SymId>,
-    scored: &[(SymId, &Scored, f64)],
-    simulated: &BTreeMap<SymId, f64>,
-) -> Option<Group> {
-    let [sim] = sims.iter().copied().collect::<Vec<_>>()[..] else { return None };
-    let q = simulated_of(w, sim)?;
-    let (target, exact) = q.posterior.as_ref()?;
-    let whole = |p: &Scored| p.trace.iter().flatten().collect::<BTreeSet<_>>().len() == q.choices;
-    let (own, others): (Vec<_>, Vec<_>) = scored.iter().copied().partition(|(_, p, _)| p.identity == *target);
-    let normalised = |p: &Scored| p.trace.iter().all(Option::is_some) && !has_factor(w.module, p.program);
-    if !own.iter().all(|(_, p, _)| whole(p)) || !others.iter().all(|(_, p, _)| whole(p) && normalised(p)) {
-        return None;
-    }
-    let of = |ps: &[(SymId, &Scored, f64)]| ps.iter().map(|(_, _, c)| c).sum::<f64>();
-    let (c, e) = (of(&own), of(&others));
-    if (c + e + simulated.values().sum::<f64>()).abs() > 1e-9 {
-        return None;
-    }
-    let fixed = |p: &Scored| p.args.iter().chain(&p.given).all(|r| matches!(r, Root::Index(_)));
-    let evidence = match own.first() {
-        Some((_, p, _)) if fixed(p) => Some(evidence(w, p)),
-        Some(_) => return None,
-        None => None,
-    };
-    if others.is_empty() {
-        // Weights of an approximate posterior are like any others.
-        let uses = sims.clone();
-        return exact.then_some(Group::Weight { power: c, evidence, exact: true, uses });
-    }
-    let mut side = Side::Exact;
-    for (_, _, e) in &others {
-        side = side.and(if *e < 0.0 { Side::Upper } else { Side::Lower });
-    }
-    for (_, p, c) in &own {
-        if w.module.density_is_estimated(p.program) {
-            side = side.and(if *c < 0.0 { Side::Upper } else { Side::Lower });
-        }
-    }
-    let side = if *exact { side } else { Side::Biased };
-    Some(Group::Sum { terms: evidence.into_iter().map(|z| (c, z)).collect(), side })
-}
-
-/// A target against a guide that scores its own trace anew, where that density is an estimate: high on average, against the bound.
-fn against_itself<S: Stage>(w: &Walk<'_, S>, sims: &BTreeSet<SymId>, scored: &[(SymId, &Scored, f64)]) -> Option<Group> {
-    let [sim] = sims.iter().copied().collect::<Vec<_>>()[..] else { return None };
-    let q = simulated_of(w, sim)?;
-    let [(_, a, c), (_, b, d)] = scored else { return None };
-    let itself = |p: &Scored| p.program_key == q.program_key && p.trace.iter().enumerate().all(|(j, t)| *t == Some((sim, j)));
-    let (p, c) = match (itself(a), itself(b)) {
-        (false, true) if (c + d).abs() < 1e-9 => (a, c),
-        (true, false) if (c + d).abs() < 1e-9 => (b, d),
-        _ => return None,
-    };
-    let fixed = p.args.iter().chain(&p.given).all(|r| matches!(r, Root::Index(_)));
-    let whole = p.trace.iter().flatten().collect::<BTreeSet<_>>().len() == q.choices;
-    (fixed && whole).then(|| Group::Sum { terms: vec![(*c, evidence(w, p))], side: Side::Biased })
-}
-
-fn simulated_of<'w, S: Stage>(w: &'w Walk<'_, S>, s: SymId) -> Option<&'w Simulated> {
+pub(super) fn simulated_of<'w, S: Stage>(w: &'w Walk<'_, S>, s: SymId) -> Option<&'w Simulated> {
     match &w.syms[s].kind {
         Kind::Simulated(q) => Some(q),
         _ => None,
@@ -336,7 +270,7 @@ fn total<S: Stage>(w: &Walk<'_, S>, scored: &[(SymId, &Scored, f64)]) -> Option<
     }
 }
 
-fn evidence<S: Stage>(w: &Walk<'_, S>, p: &Scored) -> Evidence {
+pub(super) fn evidence<S: Stage>(w: &Walk<'_, S>, p: &Scored) -> Evidence {
     let Identity { program, given, key } = &p.identity;
     let choices = w.module.choices(*program);
     let given = given.iter().filter_map(|j| choices.get(*j)).map(|c| c.addr.clone()).collect();
@@ -346,7 +280,7 @@ fn evidence<S: Stage>(w: &Walk<'_, S>, p: &Scored) -> Evidence {
 }
 
 /// Whether a program multiplies its density by numbers, so that its mass may not be 1.
-fn has_factor(m: &Module, id: GenId) -> bool {
+pub(super) fn has_factor(m: &Module, id: GenId) -> bool {
     fn within(m: &Module, b: &Block<Gen>) -> bool {
         let mut found = false;
         ppl_core::each_stmt(b, &mut |s| {
