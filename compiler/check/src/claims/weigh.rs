@@ -278,6 +278,7 @@ fn has_factor(m: &Module, id: GenId) -> bool {
             found |= match &s.op {
                 Op::Random(GenRandom::Factor(_)) => true,
                 Op::Random(GenRandom::Call { callee, .. }) => has_factor(m, *callee),
+                Op::Random(GenRandom::Integral(i)) => has_factor(m, i.callee),
                 _ => false,
             };
         });
@@ -286,7 +287,7 @@ fn has_factor(m: &Module, id: GenId) -> bool {
     within(m, &m.generative(id).body)
 }
 
-/// Whether the log density of a program is an estimate. Every program's is exact so far.
-fn estimated(_: &Module, _: GenId) -> bool {
-    false
+/// Whether the log density of a program is an estimate.
+fn estimated(m: &Module, id: GenId) -> bool {
+    m.density_is_estimated(id)
 }
