@@ -200,3 +200,13 @@ fn exact_posteriors_give_upper_bounds() {
         assert_eq!(claim(FINITE, objective), expected, "{objective}");
     }
 }
+
+#[test]
+fn independent_estimates_multiply() {
+    let e = "evidence(model() given { z }, guide(), 2)";
+    assert_eq!(claim("", &format!("{e} * {e}")), "unbiased for p(z)^2");
+    assert_eq!(claim("", &format!("{e} * evidence(other() given {{ v: u }}, guide(), 2)")), "unbiased for p(z) p(v)");
+    let d = "objective twice(p: target, q: gen) = { let e = evidence(p, q, 2)\n e * e }\n";
+    let text = format!("{MODEL}{d}\nfit model() given {{ z }} with guide() maximize twice\n");
+    assert_eq!(checked(&text).diagnostics.iter().map(|d| d.code.0).collect::<Vec<_>>(), ["E0414"]);
+}

@@ -45,8 +45,12 @@ impl<S: Stage> Walk<'_, S> {
                     given: self.roots(&given_atoms),
                 };
                 let all: Vec<Atom> = args.iter().chain(trace).copied().collect();
-                let roots = self.roots(&all);
+                let mut roots = self.roots(&all);
                 let id = self.symbol(Kind::Scored(scored));
+                if self.module.density_is_estimated(*callee) {
+                    // It draws for itself.
+                    roots.insert(Root::Choice(id, usize::MAX));
+                }
                 for (k, out) in outs.iter().enumerate() {
                     self.set(*out, roots.clone(), hash(("scored", program_key, self.keys(trace), k)), false);
                 }

@@ -384,6 +384,19 @@ impl<'a, S: Stage> Walk<'a, S> {
         self.values.insert(out, sum);
     }
 
+    /// Whether two values share no randomness.
+    pub(super) fn independent(&self, a: Atom, b: Atom) -> bool {
+        let sims = |a: Atom| -> Option<BTreeSet<SymId>> {
+            let of = |r: Root| match r {
+                Root::Choice(s, _) => Some(Some(s)),
+                Root::Index(_) => None,
+                Root::Unknown => Some(None),
+            };
+            self.info(a).roots.into_iter().filter_map(of).collect()
+        };
+        matches!((sims(a), sims(b)), (Some(x), Some(y)) if x.is_disjoint(&y))
+    }
+
     /// Loops of a set of roots.
     pub(super) fn loops(roots: &BTreeSet<Root>) -> Vec<Var> {
         roots
