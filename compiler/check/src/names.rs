@@ -211,9 +211,8 @@ impl Walk<'_> {
             ExprKind::Marginal { program, by, .. } | ExprKind::Normalize { program, by } => {
                 self.expr(program);
                 // The algorithm's own name is no value.
-                match by.as_deref().map(|b| &b.kind) {
-                    Some(ExprKind::Call { args, .. }) => args.iter().for_each(|a| self.expr(&a.value)),
-                    Some(_) | None => {}
+                if let Some(ExprKind::Call { args, .. }) = by.as_deref().map(|b| &b.kind) {
+                    args.iter().for_each(|a| self.expr(&a.value));
                 }
             }
         }
