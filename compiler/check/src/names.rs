@@ -210,8 +210,11 @@ impl Walk<'_> {
             ExprKind::By { program, .. } => self.expr(program),
             ExprKind::Marginal { program, by, .. } | ExprKind::Normalize { program, by } => {
                 self.expr(program);
-                if let Some(b) = by {
-                    self.expr(b);
+                // The algorithm's name is none of the program's.
+                if let Some(b) = by
+                    && let ExprKind::Call { args, .. } = &b.kind
+                {
+                    self.args(args);
                 }
             }
         }
