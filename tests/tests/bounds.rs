@@ -108,3 +108,63 @@ fn bounds_of_the_cone_are_on_their_sides() {
         on_its_side(&model, exact, objective, "lower bound on log p(z)", 1000, 10);
     }
 }
+
+/// A coin whose side shifts what is observed: everything can be summed.
+const COIN: &str = "data y: real\nparam a: real = 1.5\n\
+    gen coin() { b ~ flip(0.3);  y ~ normal(if b { 1.0 } else { -1.0 }, 1) }\n\
+    gen toss() { b ~ flip_logits(a) }\n\
+    let post = normalize coin() given { y } by enumeration\n\
+    let near = normalize coin() given { y } by sir(toss(), 3)\n\
+    fit coin() given { y } with toss() using adam(0.05), steps 300\n";
+
+#[test]
+fn bounds_of_a_finite_model_are_on_their_sides() {
+    let model = Model::from_text(COIN, root(), &["{\"y\": 0.4}"]).expect("a model");
+    let density = |m: f64| (-0.5 * (0.4 - m) * (0.4 - m)).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    let exact = (0.3 * density(1.0) + 0.7 * density(-1.0)).ln();
+    for (objective, wanted) in [
+        ("elbo", "lower bound on log p(y)"),
+        ("eubo", "upper bound on log p(y)"),
+        ("cubo", "upper bound on p(y)^2"),
+        ("renyi(0.5, 3)", "lower bound on log p(y)"),
+        ("evidence(3)", "unbiased for p(y)"),
+        ("elbo(coin() given { y }, near)", "lower bound on log p(y)"),
+        ("iwelbo(coin() given { y }, near, 4)", "lower bound on log p(y)"),
+        ("evidence(coin() given { y }, near, 2)", "unbiased for p(y)"),
+    ] {
+        on_its_side(&model, exact, objective, wanted, 0, 60);
+    }
+    let (claim, mean, error) = evaluate(&model, "elbo(coin() given { y }, post)", 0, 1);
+    assert_eq!(claim.to_string(), "exactly log p(y)");
+    assert!((mean - exact).abs() < 1e-12 && error < 1e-12, "{mean} +/- {error} against {exact}");
+    // Away from the posterior the bounds are apart, and fitting the guide brings them together.
+    let gap = |steps| {
+        let (_, lower, _) = evaluate(&model, "elbo", steps, 60);
+        let (_, upper, _) = evaluate(&model, "eubo", steps, 60);
+        upper - lower
+    };
+    assert!(gap(0) > 0.5 && gap(300).abs() < 0.02, "{} {}", gap(0), gap(300));
+}
+
+/// Final objectives of the cone in Becker, Lew et al. (2024), Table 4: ELBO, IWELBO (5), HVI, IWHVI (5), DIWHVI (5, 5).
+const TABLE: [f64; 5] = [-8.08, -7.79, -9.75, -8.18, -7.33];
+
+#[test]
+fn the_table_of_the_cone_is_reached() {
+    let exact = cone();
+    let model = Model::open(&root().join("examples/cone/table.ppl"), &[]).expect("a model");
+    for (index, published) in TABLE.into_iter().enumerate() {
+        let overrides = FitOverrides { index, estimate_draws: Some(64), ..FitOverrides::default() };
+        let mut f = Fitted::new(&model, &overrides, None).unwrap_or_else(|e| panic!("fit {index}\n{e:?}"));
+        f.run(ppl_abi::Precision::F64, 0, 5000).expect("steps");
+        let (mean, error) = f.estimate(5, 60).expect("an estimate");
+        let claim = f.program.fit.as_ref().expect("a fit").claim.to_string();
+        assert_eq!(claim, "lower bound on log p(z)", "fit {index}");
+        assert!(error < 0.05 && mean < exact + 4.5 * error, "fit {index}: {mean} +/- {error} against {exact}");
+        // The published figures are means of 64 draws with a standard deviation of about 1.
+        assert!(mean > published - 0.1, "fit {index}: {mean} +/- {error} against {published}");
+        // The quadrature of the file is the one over the plane.
+        let at = f.program.lets.iter().position(|l| l.name == "log_evidence").expect("a number of the file");
+        assert!((f.lets[at][0] - exact).abs() < 1e-6, "{:?} against {exact}", f.lets[at]);
+    }
+}

@@ -127,7 +127,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         let fine = match prim {
             _ if count == 0 => true,
             Prim::Add | Prim::Sub | Prim::Neg => true,
-            Prim::Mul => count == 1,
+            Prim::Mul => count == 1 || self.independent(&args[0], &args[1]),
             Prim::Div => count == 1 && args[0].estimate,
             _ => false,
         };
@@ -156,8 +156,10 @@ impl<S: ElabStage> FnElab<'_, S> {
                 )
             }
             Prim::Mul => d
-                .note("a product of estimates is unbiased only where they are independent")
-                .help("multiply inside one `expect { }`, with independent draws"),
+                .note(
+                    "a product of estimates is unbiased only where they are independent; these are computed from the same draws",
+                )
+                .help("write each factor as a call of its own: two calls of an objective draw independently"),
             _ => d.help("compute it inside the `expect { }`, if that is what you mean"),
         };
         self.report(d);
@@ -167,7 +169,13 @@ impl<S: ElabStage> FnElab<'_, S> {
     /// What an estimate of the function under construction is of.
     pub(crate) fn claim_of(&self, a: &Arr) -> Claim {
         let loops: Vec<ppl_core::Var> = self.loops.iter().map(|l| l.index).collect();
-        crate::claims::claim_in(&self.s.module, &self.b.func, self.b.open(), &loops, a.atom)
+        crate::claims::claim_in(&self.s.module, &self.b.func, &self.statements(), &loops, a.atom)
+    }
+
+    /// Whether two estimates of the function under construction are independent.
+    fn independent(&self, a: &Arr, b: &Arr) -> bool {
+        let loops: Vec<ppl_core::Var> = self.loops.iter().map(|l| l.index).collect();
+        crate::claims::independent_in(&self.s.module, &self.b.func, &self.statements(), &loops, (a.atom, b.atom))
     }
 
     /// What the logarithm of an estimate would be.

@@ -24,6 +24,8 @@
 //! [`walk`] computes statement by statement and [`weigh`] groups into importance weights.
 
 mod form;
+mod posterior;
+mod programs;
 mod show;
 mod walk;
 mod weigh;
@@ -191,11 +193,11 @@ pub fn claim(module: &Module, func: &Func<Est>) -> Claim {
     weigh::claim(&w, &l, !random(&func.body))
 }
 
-/// The claim of a value of a function under construction: `blocks` are its open blocks, `loops` the index variables of the loops around.
+/// The claim of a value of a function under construction: `blocks` are its statements so far, `loops` the index variables of the loops around.
 pub(crate) fn claim_in<S: ppl_core::Stage>(
     module: &Module,
     func: &Func<S>,
-    blocks: &[Vec<ppl_core::Stmt<S>>],
+    blocks: &[&[ppl_core::Stmt<S>]],
     loops: &[ppl_core::Var],
     value: ppl_core::Atom,
 ) -> Claim {
@@ -204,6 +206,20 @@ pub(crate) fn claim_in<S: ppl_core::Stage>(
     blocks.iter().for_each(|b| w.stmts(b));
     let l = w.lin(value);
     weigh::claim(&w, &l, false)
+}
+
+/// Whether two values of a function under construction are computed from different draws.
+pub(crate) fn independent_in<S: ppl_core::Stage>(
+    module: &Module,
+    func: &Func<S>,
+    blocks: &[&[ppl_core::Stmt<S>]],
+    loops: &[ppl_core::Var],
+    (a, b): (ppl_core::Atom, ppl_core::Atom),
+) -> bool {
+    let mut w = walk::Walk::new(module, func);
+    w.enter(loops);
+    blocks.iter().for_each(|b| w.stmts(b));
+    w.independent(a, b)
 }
 
 fn random(b: &Block<Est>) -> bool {

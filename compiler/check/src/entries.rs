@@ -420,8 +420,12 @@ fn plan(s: &mut Session, fit: &Rc<Fit>, span: Span, o: &FitOverrides) -> Option<
     let estimate = objective_entry(s, fit, guide.as_ref(), &expr, estimate_draws, false, span)?;
     let mut me = FnElab::<Est>::new(s, "draws", 0, true);
     let (model, q) = model_and_guide(&mut me, fit, guide.as_ref())?;
-    let names =
-        (model.as_ref().map_or(String::new(), |m| m.program.name.clone()), q.as_ref().map_or(String::new(), |g| g.name.clone()));
+    // A name given to a guide (`let hvi = marginal ..`) says more than that of the program inside.
+    let guide_name = match guide.as_ref().map(|e| &e.kind) {
+        Some(ExprKind::Name(n)) => Some(n.as_str().to_string()),
+        _ => q.as_ref().map(|g| g.name.clone()),
+    };
+    let names = (model.as_ref().map_or(String::new(), |m| m.program.name.clone()), guide_name.unwrap_or_default());
     let built = q.as_ref().and_then(|g| draw_entry(me, g, model.as_ref(), draws));
     let draws = with_function(s, built);
     let claim = crate::claims::claim(&s.module, s.module.est(objective.func));

@@ -122,6 +122,11 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
         Finished { func, captures: self.captures.into_iter().map(|(g, _)| g).collect() }
     }
 
+    /// The statements so far, in the order of execution.
+    pub(crate) fn statements(&self) -> Vec<&[Stmt<S>]> {
+        std::iter::once(&self.prelude).chain(self.b.open()).map(Vec::as_slice).collect()
+    }
+
     pub(crate) fn report(&mut self, d: Diagnostic) {
         self.s.report(d);
     }

@@ -135,3 +135,78 @@ fn a_target_whose_given_values_are_drawn_has_no_fixed_evidence() {
          log_density(model() given { z: t.v }, s) - ls\n}\n";
     assert_eq!(claim(d, "moving(guide())"), NONE);
 }
+
+/// A model with a finite choice, guides made of others, and posteriors.
+const FINITE: &str = "gen coin() { b ~ flip(0.3);  z ~ normal(if b { 1.0 } else { -1.0 }, 1) }\n\
+    gen toss() { b ~ flip_logits(m) }\n\
+    gen wide() { e ~ normal(0, 1);  x ~ normal(m + e, 1);  y ~ normal(x, a) }\n\
+    gen aux(t: trace of wide) { e ~ normal(0, 1) }\n\
+    let hvi = marginal { x, y } of wide()\n\
+    let iwhvi = marginal { x, y } of wide() by importance(aux, 5)\n\
+    let exact = normalize coin() given { z } by enumeration\n\
+    let summed = marginal { z } of coin() by enumeration\n\
+    let sampled = normalize model() given { z } by sir(guide(), 4)\n\
+    objective forward(p: target, q: gen, post: gen) = expect { let (t, _) = sim(post);  log_density(p, t) - log_density(q, t) }\n\
+    objective divergence(q: gen, post: gen) = expect { let (t, l) = sim(post);  l - log_density(q, t) }\n\
+    objective again(p: target, q: gen) = expect { let (t, _) = sim(q);  log_density(p, t) - log_density(q, t) }\n\
+    objective alone(p: target, q: gen) = expect { let (t, l) = sim(q);  log_density(p, t) }\n\
+    objective total(p: target) = expect { let (t, l) = sim(sampled);  exp(log_density(p, t) - l) }\n";
+
+#[test]
+fn estimated_densities_keep_or_lose_directions() {
+    for (objective, expected) in [
+        ("elbo(model() given { z }, hvi)", "lower bound on log p(z)"),
+        ("iwelbo(model() given { z }, iwhvi, 5)", "lower bound on log p(z)"),
+        ("evidence(model() given { z }, iwhvi, 5)", "unbiased for p(z)"),
+        ("cubo(model() given { z }, hvi)", "upper bound on p(z)^2"),
+        ("elbo(model() given { z }, sampled)", "lower bound on log p(z)"),
+        ("total(model() given { z })", "unbiased for p(z)"),
+        // A guide's density of its own trace, estimated anew, is high where the bound is low.
+        ("again(model() given { z }, guide())", "lower bound on log p(z)"),
+        ("again(model() given { z }, hvi)", "biased: no bound on log p(z)"),
+        ("alone(model() given { z }, hvi)", NONE),
+        // Draws of an approximate posterior do not make an upper bound.
+        ("forward(model() given { z }, guide(), sampled)", "biased: no bound on log p(z)"),
+    ] {
+        assert_eq!(claim(FINITE, objective), expected, "{objective}");
+    }
+}
+
+#[test]
+fn a_marginal_has_the_evidence_of_its_program() {
+    let d = "gen mixture() { x ~ normal(0, 1);  b ~ flip(0.5);  z ~ normal(if b { x } else { -x }, 1) }\n\
+        gen both() { x ~ normal(m, a);  b ~ flip(0.4) }\n gen one() { x ~ normal(m, a) }\n\
+        let summed = marginal { x, z } of mixture() by enumeration\n";
+    let objective = "elbo(mixture() given { z }, both()) + elbo(summed given { z }, one())";
+    assert_eq!(claim(d, objective), "lower bound on 2 log p(z)");
+}
+
+#[test]
+fn exact_posteriors_give_upper_bounds() {
+    for (objective, expected) in [
+        ("eubo(coin() given { z }, toss())", "upper bound on log p(z)"),
+        ("-eubo(coin() given { z }, toss())", "lower bound on -log p(z)"),
+        ("forward(coin() given { z }, toss(), exact)", "upper bound on log p(z)"),
+        ("elbo(coin() given { z }, exact)", "exactly log p(z)"),
+        ("elbo(coin() given { z }, toss())", "lower bound on log p(z)"),
+        (
+            "eubo(coin() given { z }, toss()) - elbo(coin() given { z }, toss())",
+            "evidence gap: at least the distance of either bound from log p(z)",
+        ),
+        // Another target's posterior.
+        ("forward(coin() given { z: u }, toss(), exact)", NONE),
+        ("divergence(toss(), exact)", NONE),
+    ] {
+        assert_eq!(claim(FINITE, objective), expected, "{objective}");
+    }
+}
+
+#[test]
+fn independent_estimates_multiply() {
+    let e = "evidence(model() given { z }, guide(), 2)";
+    assert_eq!(claim("", &format!("{e} * {e}")), "unbiased for p(z)^2");
+    assert_eq!(claim("", &format!("{e} * evidence(other() given {{ v: u }}, guide(), 2)")), "unbiased for p(z) p(v)");
+    let d = "objective twice(p: target, q: gen) = { let e = evidence(p, q, 2)\n e * e }\n";
+    let text = format!("{MODEL}{d}\nfit model() given {{ z }} with guide() maximize twice\n");
+    assert_eq!(checked(&text).diagnostics.iter().map(|d| d.code.0).collect::<Vec<_>>(), ["E0414"]);
+}

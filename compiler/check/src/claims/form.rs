@@ -78,8 +78,8 @@ pub(super) struct Scored {
     pub(super) program: GenId,
     /// Where each choice comes from: a choice of a simulated trace, or `None` where it is given.
     pub(super) trace: Vec<Option<(SymId, usize)>>,
-    /// Identifies program, arguments and given values.
-    pub(super) key: u64,
+    /// Program, arguments and given values; those inside, for a marginal.
+    pub(super) identity: Identity,
     /// Identifies program and arguments.
     pub(super) program_key: u64,
     /// What the arguments depend on.
@@ -94,6 +94,17 @@ pub(super) struct Simulated {
     pub(super) program: GenId,
     pub(super) choices: usize,
     pub(super) program_key: u64,
+    /// For a normalised program: its target, and whether it is normalised exactly.
+    pub(super) posterior: Option<(Identity, bool)>,
+}
+
+/// A program with arguments and given values. A marginal has the evidence of the program inside, so it has its identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) program: GenId,
+    /// Given choices, by number.
+    pub(super) given: Vec<usize>,
+    pub(super) key: u64,
 }
 
 /// A symbol.

@@ -11,20 +11,18 @@
 //! everything else         a symbol of its own
 //! ```
 
-use super::form::{Kind, Lin, Mean, Root, Scored, Simulated, Sym, SymId};
+use super::form::{Kind, Lin, Mean, Root, Sym, SymId};
 use super::weigh;
-use ppl_core::{
-    Atom, Block, DType, EstRandom, Func, Lit, Module, Op, Prim, RandomOp, RandomView, ReduceOp, Stage, Stmt, Var, op_atoms,
-};
+use ppl_core::{Atom, Block, DType, Func, Lit, Module, Op, Prim, RandomOp, RandomView, ReduceOp, Stage, Stmt, Var, op_atoms};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What is known of a variable beside its value.
 #[derive(Clone, Debug, Default)]
-struct Info {
-    roots: BTreeSet<Root>,
+pub(super) struct Info {
+    pub(super) roots: BTreeSet<Root>,
     /// Equal for values that are computed alike, also in different functions.
-    key: u64,
+    pub(super) key: u64,
     nonnegative: bool,
 }
 
@@ -32,9 +30,9 @@ pub(super) struct Walk<'a, S: Stage> {
     pub(super) module: &'a Module,
     func: &'a Func<S>,
     pub(super) syms: Vec<Sym>,
-    values: HashMap<Var, Lin>,
+    pub(super) values: HashMap<Var, Lin>,
     info: HashMap<Var, Info>,
-    choices: HashMap<Var, (SymId, usize)>,
+    pub(super) choices: HashMap<Var, (SymId, usize)>,
     /// `exp` of values so far: equal values have one symbol.
     exponentials: Vec<(Lin, SymId)>,
     /// Index variables of the loops around.
@@ -89,7 +87,7 @@ impl<'a, S: Stage> Walk<'a, S> {
 
     // Values.
 
-    fn symbol(&mut self, kind: Kind) -> SymId {
+    pub(super) fn symbol(&mut self, kind: Kind) -> SymId {
         self.syms.push(Sym { kind, home: self.path.clone() });
         self.syms.len() - 1
     }
@@ -113,7 +111,7 @@ impl<'a, S: Stage> Walk<'a, S> {
         }
     }
 
-    fn info(&self, a: Atom) -> Info {
+    pub(super) fn info(&self, a: Atom) -> Info {
         match a {
             Atom::Lit(Lit::Float(c)) => Info { key: hash(("real", c.to_bits())), nonnegative: c >= 0.0, ..Info::default() },
             Atom::Lit(Lit::Int(i)) => Info { key: hash(("int", i)), nonnegative: i >= 0, ..Info::default() },
@@ -126,15 +124,15 @@ impl<'a, S: Stage> Walk<'a, S> {
         }
     }
 
-    fn roots(&self, atoms: &[Atom]) -> BTreeSet<Root> {
+    pub(super) fn roots(&self, atoms: &[Atom]) -> BTreeSet<Root> {
         atoms.iter().flat_map(|a| self.info(*a).roots).collect()
     }
 
-    fn keys(&self, atoms: &[Atom]) -> Vec<u64> {
+    pub(super) fn keys(&self, atoms: &[Atom]) -> Vec<u64> {
         atoms.iter().map(|a| self.info(*a).key).collect()
     }
 
-    fn set(&mut self, out: Var, roots: BTreeSet<Root>, key: u64, nonnegative: bool) {
+    pub(super) fn set(&mut self, out: Var, roots: BTreeSet<Root>, key: u64, nonnegative: bool) {
         self.info.insert(out, Info { roots, key, nonnegative });
     }
 
@@ -224,74 +222,11 @@ impl<'a, S: Stage> Walk<'a, S> {
         }
     }
 
-    fn unknown(&mut self, outs: &[Var], atoms: &[Atom]) {
+    pub(super) fn unknown(&mut self, outs: &[Var], atoms: &[Atom]) {
         let mut roots = self.roots(atoms);
         roots.insert(Root::Unknown);
         for out in outs {
             self.set(*out, roots.clone(), hash(("drawn", out.0)), false);
-        }
-    }
-
-    fn random(&mut self, outs: &[Var], r: &EstRandom) {
-        match r {
-            EstRandom::Sim { callee, args } => {
-                let (args_roots, program_key) = (self.roots(args), hash(("program", callee.0, self.keys(args))));
-                let choices = self.module.choices(*callee).len();
-                let id = self.symbol(Kind::Simulated(Simulated { program: *callee, choices, program_key }));
-                let all: BTreeSet<Root> = (0..choices).map(|j| Root::Choice(id, j)).chain(args_roots).collect();
-                let results = outs.len().saturating_sub(choices + 1);
-                for (k, out) in outs.iter().enumerate() {
-                    let key = hash(("simulated", id, k));
-                    if k >= results && k < results + choices {
-                        self.choices.insert(*out, (id, k - results));
-                        self.set(*out, BTreeSet::from([Root::Choice(id, k - results)]), key, false);
-                    } else {
-                        self.set(*out, all.clone(), key, false);
-                    }
-                }
-                if let Some(log_q) = outs.last() {
-                    self.values.insert(*log_q, Lin::of(id));
-                }
-            }
-            EstRandom::Density { callee, args, trace } => {
-                let from: Vec<Option<(SymId, usize)>> =
-                    trace.iter().map(|a| a.var().and_then(|v| self.choices.get(&v).copied())).collect();
-                let given: Vec<(usize, Atom)> = trace.iter().copied().enumerate().filter(|(j, _)| from[*j].is_none()).collect();
-                let given_atoms: Vec<Atom> = given.iter().map(|(_, a)| *a).collect();
-                let at: Vec<usize> = given.iter().map(|(j, _)| *j).collect();
-                let program_key = hash(("program", callee.0, self.keys(args)));
-                let scored = Scored {
-                    program: *callee,
-                    trace: from,
-                    key: hash((program_key, at, self.keys(&given_atoms))),
-                    program_key,
-                    args: self.roots(args),
-                    given: self.roots(&given_atoms),
-                };
-                let all: Vec<Atom> = args.iter().chain(trace).copied().collect();
-                let roots = self.roots(&all);
-                let id = self.symbol(Kind::Scored(scored));
-                for (k, out) in outs.iter().enumerate() {
-                    self.set(*out, roots.clone(), hash(("scored", program_key, self.keys(trace), k)), false);
-                }
-                if let Some(log_p) = outs.last() {
-                    self.values.insert(*log_p, Lin::of(id));
-                }
-            }
-            EstRandom::Score { .. } => {
-                for out in outs {
-                    self.values.insert(*out, Lin::constant(0.0));
-                    self.set(*out, BTreeSet::new(), hash("score"), true);
-                }
-            }
-            EstRandom::LogDensity { dist, x } => {
-                let atoms: Vec<Atom> = dist.args.iter().copied().chain([*x]).collect();
-                let (roots, keys) = (self.roots(&atoms), self.keys(&atoms));
-                for out in outs {
-                    self.set(*out, roots.clone(), hash(("log density", dist.dist.0, &keys)), false);
-                }
-            }
-            other => self.unknown(outs, &other.atoms()),
         }
     }
 
@@ -447,6 +382,19 @@ impl<'a, S: Stage> Walk<'a, S> {
             sum = sum.add(&Lin::of(s), 1.0);
         }
         self.values.insert(out, sum);
+    }
+
+    /// Whether two values share no randomness.
+    pub(super) fn independent(&self, a: Atom, b: Atom) -> bool {
+        let sims = |a: Atom| -> Option<BTreeSet<SymId>> {
+            let of = |r: Root| match r {
+                Root::Choice(s, _) => Some(Some(s)),
+                Root::Index(_) => None,
+                Root::Unknown => Some(None),
+            };
+            self.info(a).roots.into_iter().filter_map(of).collect()
+        };
+        matches!((sims(a), sims(b)), (Some(x), Some(y)) if x.is_disjoint(&y))
     }
 
     /// Loops of a set of roots.

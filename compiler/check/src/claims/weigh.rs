@@ -4,16 +4,19 @@
 //! scored exactly once, and the programs that score can be ordered so that each is normalised over its own choices
 //! once those that come after it are summed out; at most one of them is given values. Then `E[w]` is the evidence of that one.
 
-use super::form::{Core, Kind, Lin, Mean, Root, Scored, Simulated, SymId, log_side, merged, power_side};
+use super::form::{Core, Identity, Kind, Lin, Mean, Root, Scored, Simulated, SymId, log_side, merged, power_side};
+use super::posterior::{against_itself, of_posterior};
 use super::walk::Walk;
 use super::{About, Claim, Evidence, Side};
-use ppl_core::{Block, Gen, GenId, GenRandom, Module, Op, Stage, Var};
+use ppl_core::{Block, Gen, GenId, GenRandom, IntegralKind, Module, Op, Stage, Var};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A group of log densities.
-enum Group {
+pub(super) enum Group {
     /// `a log w` with `E[w]` the evidence (1 where there is none). `exact`: `w` is not random.
     Weight { power: f64, evidence: Option<Evidence>, exact: bool, uses: BTreeSet<SymId> },
+    /// A sum whose mean approaches the terms from a side.
+    Sum { terms: Vec<(f64, Evidence)>, side: Side },
     /// Nothing is known of it.
     Other,
 }
@@ -52,7 +55,7 @@ pub(super) fn exponential<S: Stage>(w: &Walk<'_, S>, l: &Lin) -> Option<Mean> {
                 let terms = evidence.into_iter().map(|e| (power, e)).collect();
                 times(Core { terms, side: power_side(base, power), uses })?;
             }
-            Group::Other => return None,
+            Group::Sum { .. } | Group::Other => return None,
         }
     }
     core.map(|core| Mean { shift, core })
@@ -118,6 +121,7 @@ fn parts<S: Stage>(w: &Walk<'_, S>, l: &Lin) -> Option<Vec<Part>> {
                 let side = if exact { Side::Exact } else { turned(Side::Lower, power) };
                 out.push(Part { terms: evidence.into_iter().map(|e| (power, e)).collect(), offset: 0.0, side });
             }
+            Group::Sum { terms, side } => out.push(Part { terms, offset: 0.0, side }),
             Group::Other => return None,
         }
     }
@@ -194,6 +198,9 @@ fn weight<S: Stage>(w: &Walk<'_, S>, sims: &BTreeSet<SymId>, members: Vec<(SymId
         }
     }
     simulated.retain(|_, c| c.abs() > 1e-12);
+    if let Some(g) = of_posterior(w, sims, &scored, &simulated).or_else(|| against_itself(w, sims, &scored)) {
+        return Some(g);
+    }
     let power = scored.first()?.2;
     let close = |a: f64, b: f64| (a - b).abs() < 1e-9;
     if scored.iter().any(|(_, _, c)| !close(*c, power)) || simulated.values().any(|c| !close(*c, -power)) {
@@ -215,13 +222,14 @@ fn weight<S: Stage>(w: &Walk<'_, S>, sims: &BTreeSet<SymId>, members: Vec<(SymId
         return None;
     }
     let evidence = total(w, &scored)?;
-    let estimates: Vec<SymId> = scored.iter().filter(|(_, p, _)| estimated(w.module, p.program)).map(|(s, _, _)| *s).collect();
+    let estimates: Vec<SymId> =
+        scored.iter().filter(|(_, p, _)| w.module.density_is_estimated(p.program)).map(|(s, _, _)| *s).collect();
     let exact = sims.is_empty() && estimates.is_empty();
     let uses = sims.iter().copied().chain(estimates).collect();
     Some(Group::Weight { power, evidence, exact, uses })
 }
 
-fn simulated_of<'w, S: Stage>(w: &'w Walk<'_, S>, s: SymId) -> Option<&'w Simulated> {
+pub(super) fn simulated_of<'w, S: Stage>(w: &'w Walk<'_, S>, s: SymId) -> Option<&'w Simulated> {
     match &w.syms[s].kind {
         Kind::Simulated(q) => Some(q),
         _ => None,
@@ -233,7 +241,7 @@ fn own<S: Stage>(w: &Walk<'_, S>, p: &Scored) -> Option<SymId> {
     let (sim, _) = (*p.trace.first()?)?;
     let q = simulated_of(w, sim)?;
     let whole = q.choices == p.trace.len() && p.trace.iter().enumerate().all(|(j, c)| *c == Some((sim, j)));
-    (whole && q.program_key == p.program_key && !estimated(w.module, q.program)).then_some(sim)
+    (whole && q.program_key == p.program_key && !w.module.density_is_estimated(q.program)).then_some(sim)
 }
 
 /// The total mass of the product of densities over their choices that are not given; `Some(None)` where it is 1.
@@ -262,32 +270,28 @@ fn total<S: Stage>(w: &Walk<'_, S>, scored: &[(SymId, &Scored, f64)]) -> Option<
     }
 }
 
-fn evidence<S: Stage>(w: &Walk<'_, S>, p: &Scored) -> Evidence {
-    let choices = w.module.choices(p.program);
-    let given = choices.iter().zip(&p.trace).filter(|(_, t)| t.is_none()).map(|(c, _)| c.addr.clone()).collect();
+pub(super) fn evidence<S: Stage>(w: &Walk<'_, S>, p: &Scored) -> Evidence {
+    let Identity { program, given, key } = &p.identity;
+    let choices = w.module.choices(*program);
+    let given = given.iter().filter_map(|j| choices.get(*j)).map(|c| c.addr.clone()).collect();
     let mut lanes = Walk::<S>::loops(&p.args);
     lanes.extend(Walk::<S>::loops(&p.given));
-    Evidence { program: w.module.generative(p.program).name.clone(), given, summed: false, key: p.key, lanes }
+    Evidence { program: w.module.generative(*program).name.clone(), given, summed: false, key: *key, lanes }
 }
 
 /// Whether a program multiplies its density by numbers, so that its mass may not be 1.
-fn has_factor(m: &Module, id: GenId) -> bool {
+pub(super) fn has_factor(m: &Module, id: GenId) -> bool {
     fn within(m: &Module, b: &Block<Gen>) -> bool {
         let mut found = false;
         ppl_core::each_stmt(b, &mut |s| {
             found |= match &s.op {
                 Op::Random(GenRandom::Factor(_)) => true,
                 Op::Random(GenRandom::Call { callee, .. }) => has_factor(m, *callee),
-                Op::Random(GenRandom::Integral(i)) => has_factor(m, i.callee),
+                Op::Random(GenRandom::Integral(i)) => i.kind != IntegralKind::Normalize && has_factor(m, i.callee),
                 _ => false,
             };
         });
         found
     }
     within(m, &m.generative(id).body)
-}
-
-/// Whether the log density of a program is an estimate.
-fn estimated(m: &Module, id: GenId) -> bool {
-    m.density_is_estimated(id)
 }

@@ -206,6 +206,9 @@ pub(crate) fn gap(all: &[Valued]) -> Option<Gap> {
     let of = |side: Side| about.iter().filter(move |b| b.side == side || b.side == Side::Exact);
     let lower = of(Side::Lower).max_by(|a, b| a.value.total_cmp(&b.value))?;
     let upper = of(Side::Upper).min_by(|a, b| a.value.total_cmp(&b.value))?;
+    if lower.side == Side::Exact && upper.side == Side::Exact {
+        return None;
+    }
     let names: Vec<String> = evidence.iter().map(ToString::to_string).collect();
     Some(Gap { quantity: names.join(" + "), lower: lower.value, upper: upper.value, se: lower.se.hypot(upper.se) })
 }
