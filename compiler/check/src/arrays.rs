@@ -1,6 +1,5 @@
 //! Operations on arrays: promotion, broadcasting, elementwise primitives, indexing, reductions.
 
-use crate::claims::{About, Claim, Side};
 use crate::codes;
 use crate::func::FnElab;
 use crate::stage::ElabStage;
@@ -121,99 +120,6 @@ impl<S: ElabStage> FnElab<'_, S> {
         Some(shaped.map(|(_, a)| a.dims.clone()).unwrap_or_default())
     }
 
-    /// Estimates add, scale, and nothing else (LANGUAGE rule: estimators).
-    fn check_estimates(&mut self, prim: Prim, args: &[Arr], spans: &[Span], span: Span) -> Option<()> {
-        let count = args.iter().filter(|a| a.estimate).count();
-        let fine = match prim {
-            _ if count == 0 => true,
-            Prim::Add | Prim::Sub | Prim::Neg => true,
-            Prim::Mul => count == 1 || self.independent(&args[0], &args[1]),
-            Prim::Div => count == 1 && args[0].estimate,
-            _ => false,
-        };
-        if fine {
-            return Some(());
-        }
-        let at = args.iter().position(|a| a.estimate).and_then(|i| spans.get(i).copied()).unwrap_or(span);
-        let name = prim.name();
-        let compares = matches!(prim, Prim::Lt | Prim::Le | Prim::Gt | Prim::Ge | Prim::Eq | Prim::Ne | Prim::Max | Prim::Min);
-        if compares && count == 2 {
-            self.compared(prim, args, spans, span);
-            return None;
-        }
-        let mut d = Diagnostic::error(codes::NONLINEAR_ESTIMATE, format!("`{name}` of an estimate is biased"))
-            .label(span, format!("`{name}` is not linear"))
-            .label(at, "an estimate: a random value whose mean is the expectation");
-        d = match prim {
-            Prim::Log => {
-                let d = d.note("the mean of `log(estimate)` is below `log` of the mean");
-                match self.log_of(&args[0]) {
-                    Some(what) => d.note(what),
-                    None => d,
-                }
-                .help(
-                    "move the logarithm inside: `expect { log_mean_exp([for k in 5 { .. }]) }` is a lower bound that tightens with the number of draws",
-                )
-            }
-            Prim::Mul => d
-                .note(
-                    "a product of estimates is unbiased only where they are independent; these are computed from the same draws",
-                )
-                .help("write each factor as a call of its own: two calls of an objective draw independently"),
-            _ => d.help("compute it inside the `expect { }`, if that is what you mean"),
-        };
-        self.report(d);
-        None
-    }
-
-    /// What an estimate of the function under construction is of.
-    pub(crate) fn claim_of(&self, a: &Arr) -> Claim {
-        let loops: Vec<ppl_core::Var> = self.loops.iter().map(|l| l.index).collect();
-        crate::claims::claim_in(&self.s.module, &self.b.func, &self.statements(), &loops, a.atom)
-    }
-
-    /// Whether two estimates of the function under construction are independent.
-    fn independent(&self, a: &Arr, b: &Arr) -> bool {
-        let loops: Vec<ppl_core::Var> = self.loops.iter().map(|l| l.index).collect();
-        crate::claims::independent_in(&self.s.module, &self.b.func, &self.statements(), &loops, (a.atom, b.atom))
-    }
-
-    /// What the logarithm of an estimate would be.
-    fn log_of(&self, a: &Arr) -> Option<String> {
-        let claim = self.claim_of(a);
-        let About::Scale { terms, offset } = &claim.about else { return None };
-        let log = Claim { about: About::Log { terms: terms.clone(), offset: *offset }, side: claim.side };
-        Some(match claim.side {
-            Side::Exact | Side::Unbiased | Side::Lower => {
-                format!("here: {claim}; its logarithm would be low, a {}", Claim { side: Side::Lower, ..log })
-            }
-            Side::Upper | Side::Biased => format!(
-                "here: {claim}; a logarithm is low on average, against that direction: {}",
-                Claim { side: Side::Biased, ..log }
-            ),
-        })
-    }
-
-    /// Says what two estimates are that were compared.
-    fn compared(&mut self, prim: Prim, args: &[Arr], spans: &[Span], span: Span) {
-        let claims: Vec<Claim> = args.iter().map(|a| self.claim_of(a)).collect();
-        let mut d = Diagnostic::error(codes::ESTIMATES_COMPARED, format!("`{}` compares two estimates", prim.name()))
-            .label(span, "the result changes from draw to draw");
-        for (c, at) in claims.iter().zip(spans) {
-            d = d.label(*at, format!("an estimate: {c}"));
-        }
-        if let [a, b] = &claims[..] {
-            if !a.same_quantity(b) && !a.evidences().is_empty() && !b.evidences().is_empty() {
-                d = d.note("they are about different quantities");
-            } else if a.side != b.side && !a.evidences().is_empty() {
-                d = d.note("they lie on different sides of the same quantity");
-            }
-        }
-        self.report(d.help(
-            "report both after the fit, with their directions and errors: `using adam(0.01), report(iwelbo(5))`, or `--report 'iwelbo(5)'`",
-        ));
-    }
-
     /// `a` repeated along `outer` new leading axes.
     pub(crate) fn lift(&mut self, a: &Arr, outer: &[Dim]) -> Arr {
         if outer.is_empty() {
@@ -246,7 +152,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         self.check_index(a, index, span)?;
         let atom = self.b.gather(a.atom, index.atom, 0);
         let dims: Vec<Dim> = index.dims.iter().chain(&a.dims[1..]).cloned().collect();
-        Some(Arr { support: elementwise_support(a), ..Arr::new(atom, a.dtype, dims) })
+        Some(Arr { support: elementwise_support(a), estimate: a.estimate, ..Arr::new(atom, a.dtype, dims) })
     }
 
     fn check_index(&mut self, a: &Arr, index: &Arr, span: Span) -> Option<()> {
@@ -275,7 +181,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         let atom = self.b.slice(a.atom, axis, start, len.n);
         let mut dims = a.dims.clone();
         dims[axis] = len;
-        Arr { support: elementwise_support(a), ..Arr::new(atom, a.dtype, dims) }
+        Arr { support: elementwise_support(a), estimate: a.estimate, ..Arr::new(atom, a.dtype, dims) }
     }
 
     /// Says that `found` was expected to have type `dtype` and sizes `dims`.

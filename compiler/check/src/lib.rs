@@ -16,6 +16,7 @@ mod codes;
 mod control;
 mod dists;
 mod entries;
+mod estimates;
 mod expr;
 mod func;
 mod guide;

@@ -210,11 +210,9 @@ impl Walk<'_> {
             ExprKind::By { program, .. } => self.expr(program),
             ExprKind::Marginal { program, by, .. } | ExprKind::Normalize { program, by } => {
                 self.expr(program);
-                // The algorithm's name is none of the program's.
-                if let Some(b) = by
-                    && let ExprKind::Call { args, .. } = &b.kind
-                {
-                    self.args(args);
+                // The algorithm's own name is no value.
+                if let Some(ExprKind::Call { args, .. }) = by.as_deref().map(|b| &b.kind) {
+                    args.iter().for_each(|a| self.expr(&a.value));
                 }
             }
         }

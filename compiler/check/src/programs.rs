@@ -24,6 +24,11 @@ impl<S: ElabStage> FnElab<'_, S> {
         let mut key = format!("{}", id.0);
         let mut passed = Vec::new();
         for (v, at) in &args {
+            if let Value::Array(a) = v
+                && self.refuse_estimate(a, "an argument of a generative program", *at)
+            {
+                return Value::Error;
+            }
             match v {
                 Value::Array(a) if a.konst.is_some() => key += &format!("|{:?}", a.konst),
                 Value::Array(a) => {
@@ -199,6 +204,9 @@ impl<S: ElabStage> FnElab<'_, S> {
 
     /// A value as the choice's type.
     fn fits_choice(&mut self, a: Arr, choice: &Choice, span: Span, program: &GenVal) -> Option<Arr> {
+        if self.refuse_estimate(&a, "a given value", span) {
+            return None;
+        }
         let a = match (choice.ty.dtype, a.dtype) {
             (DType::Float, DType::Int) => self.as_real(a, span)?,
             _ => a,
