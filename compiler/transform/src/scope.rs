@@ -25,12 +25,18 @@
 //! A map turns `loop m` into axis 0 of its outputs, indexing by a loop's index turns it back: so lanes keep together
 //! from one plate to the next (a guide's plate and the model's). A carry turns `same` into `after`.
 
+mod bits;
+mod deps;
+
 use crate::strategies::mid::{Mid, MidRandom};
+pub(crate) use bits::Bits;
+pub(crate) use deps::{Deps, Numbers};
 use ppl_core::{Atom, Block, Func, Op, Prim, ReduceOp, Var};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 /// Lanes relative to a choice's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Order {
     Same,
     After,
@@ -44,9 +50,6 @@ pub(crate) enum Align {
     Axis(usize, Order),
     All,
 }
-
-/// Choices (by the variable that holds the value), and for each of their loops how lanes correspond.
-pub(crate) type Deps = BTreeMap<Var, Vec<Align>>;
 
 /// A position in a function: statements with blocks, and which block, outermost first.
 pub(crate) type Path = Vec<(usize, usize)>;
@@ -93,6 +96,8 @@ pub(crate) struct Flow<'f> {
     pub(crate) choices: Vec<(Var, Path, usize)>,
     /// Loops whose lanes are not matched with a choice's.
     unmatched: HashSet<Var>,
+    /// The choices' numbers.
+    pub(crate) numbers: Rc<Numbers>,
     /// Only what a replay can follow is matched.
     strict: bool,
 }
@@ -109,8 +114,11 @@ impl<'f> Flow<'f> {
     }
 
     fn with(func: &'f Func<Mid>, strict: bool, unmatched: HashSet<Var>) -> Self {
+        let mut known = Vec::new();
+        choices(&func.body, &mut known);
         let mut flow = Flow {
             func,
+            numbers: Rc::new(Numbers::new(known)),
             deps: HashMap::new(),
             at: HashMap::new(),
             defs: HashMap::new(),
@@ -119,7 +127,7 @@ impl<'f> Flow<'f> {
             unmatched,
             strict,
         };
-        flow.block(&func.body, &mut Vec::new(), &mut Vec::new(), &Deps::new(), true);
+        flow.block(&func.body, &mut Vec::new(), &mut Vec::new(), &Deps::default(), true);
         flow
     }
 
@@ -181,9 +189,7 @@ impl<'f> Flow<'f> {
                     self.at.insert(s.index, path.clone());
                     for (v, a) in &s.xs {
                         self.at.insert(*v, path.clone());
-                        let d =
-                            self.of(*a).into_iter().map(|(c, al)| (c, al.into_iter().map(|x| self.sliced(x, s.index)).collect()));
-                        let d = join(d.collect(), control);
+                        let d = join(each(self.of(*a), |x| self.sliced(x, s.index)), control);
                         self.set(*v, d);
                     }
                     for (v, a) in &s.carry {
@@ -219,16 +225,17 @@ impl<'f> Flow<'f> {
                     s.body.results.iter().enumerate().map(out).collect()
                 }
                 op => {
-                    let mut d = Deps::new();
+                    let mut d = Deps::default();
                     for (k, a) in ppl_core::op_atoms(op).into_iter().enumerate() {
-                        let moved =
-                            self.of(a).into_iter().map(|(c, al)| (c, al.into_iter().map(|x| self.moved(op, k, x)).collect()));
-                        d = join(d, &moved.collect());
+                        if let Some(own) = a.var().and_then(|v| self.deps.get(&v)) {
+                            d = join(d, &each(own.clone(), |x| self.moved(op, k, x)));
+                        }
                     }
                     if let Op::Random(MidRandom::Mark { .. } | MidRandom::Split { .. }) = op {
                         let out = stmt.outs[0];
                         // Joined, not replaced: a scan's step may depend on the same choice in earlier ones.
-                        d = join(d, &Deps::from([(out, loops.iter().map(|l| Align::Loop(l.index, Order::Same)).collect())]));
+                        let own = loops.iter().map(|l| Align::Loop(l.index, Order::Same)).collect();
+                        d = join(d, &Deps::of_choice(&self.numbers, out, own));
                         self.choices.push((out, path.clone(), i));
                     }
                     vec![d; stmt.outs.len()]
@@ -388,34 +395,22 @@ pub(crate) fn loops(func: &Func<Mid>, path: &[(usize, usize)]) -> Vec<Loop> {
     out
 }
 
-fn join(mut a: Deps, b: &Deps) -> Deps {
-    for (choice, other) in b {
-        match a.get_mut(choice) {
-            None => {
-                a.insert(*choice, other.clone());
-            }
-            Some(mine) => mine.iter_mut().zip(other).for_each(|(x, y)| *x = join_align(*x, *y)),
-        }
-    }
-    a
-}
-
-fn join_align(a: Align, b: Align) -> Align {
-    let order = |x: Order, y: Order| match (x, y) {
-        (x, y) if x == y => Some(x),
-        (Order::Same, y) => Some(y),
-        (x, Order::Same) => Some(x),
-        _ => None,
-    };
-    match (a, b) {
-        (Align::Loop(l, x), Align::Loop(m, y)) if l == m => order(x, y).map_or(Align::All, |o| Align::Loop(l, o)),
-        (Align::Axis(l, x), Align::Axis(m, y)) if l == m => order(x, y).map_or(Align::All, |o| Align::Axis(l, o)),
-        _ => Align::All,
-    }
+fn join(a: Deps, b: &Deps) -> Deps {
+    a.join(b)
 }
 
 fn each(d: Deps, f: impl Fn(Align) -> Align) -> Deps {
-    d.into_iter().map(|(c, al)| (c, al.into_iter().map(&f).collect())).collect()
+    d.each(f)
+}
+
+/// Every choice, in program order.
+fn choices(block: &Block<Mid>, out: &mut Vec<Var>) {
+    for stmt in &block.stmts {
+        if let Op::Random(MidRandom::Mark { .. } | MidRandom::Split { .. }) = &stmt.op {
+            out.push(stmt.outs[0]);
+        }
+        ppl_core::op_blocks(&stmt.op).into_iter().for_each(|b| choices(b, out));
+    }
 }
 
 /// The stack that a loop makes of a result.

@@ -6,12 +6,12 @@
 //!
 //! A term that holds the cost's own value (a weight) is part of the cost of earlier choices.
 
-use super::cost::{Cost, array};
+use super::cost::{Cost, Sums, at_lane};
 use super::edit::Edit;
 use super::mid::{Mid, MidRandom, Plan, PlanKind};
 use super::replay::Continuation;
 use crate::expand::{Cx, Hook, add};
-use crate::scope::{Deps, Flow, Term};
+use crate::scope::{Bits, Deps, Flow, Term};
 use ppl_core::{Atom, Builder, Func, Op, Stmt, Var};
 use std::collections::HashMap;
 
@@ -21,47 +21,57 @@ pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Func<Mid>
     let result = f.body.results[estimate];
     let all: Vec<Term> = flow.terms(result).into_iter().filter(|t| !t.stopped).collect();
     let mut e = Edit::new(f, &flow.at);
-    let mut arrays: HashMap<usize, Atom> = HashMap::new();
-    let mut weights: Vec<(Atom, Deps)> = Vec::new();
+    let reaching = reaching(&flow, &all);
+    let mut sums = Sums::new(&all);
+    let mut weights: Vec<(usize, Deps)> = Vec::new();
     let mut total = result;
-    for (choice, path, stmt) in flow.choices.iter().rev() {
+    for (number, (choice, path, stmt)) in flow.choices.iter().enumerate().rev() {
         let op = &flow.block_at(path).stmts[*stmt].op;
         let Op::Random(MidRandom::Mark { plan, captured, .. }) = op else { continue };
         let PlanKind::Term { term, weighted } = &plans[*plan].kind else { continue };
+        let mine = &reaching[number];
+        let loops = flow.loops(path);
         let mut cost = Cost::default();
-        let mut reached = flow.of((*choice).into());
-        for (n, t) in all.iter().enumerate().filter(|(_, t)| t.deps.contains_key(choice)) {
-            let value = match arrays.get(&n) {
-                Some(a) => *a,
-                None => array(&mut e, t),
-            };
-            arrays.insert(n, value);
-            cost.add(&mut e, t, value, *choice);
-            reached.extend(t.deps.iter().map(|(k, v)| (*k, v.clone())));
+        if loops.is_empty() {
+            cost = Cost::whole(mine.clone());
+        } else {
+            mine.iter().for_each(|n| cost.add(&mut e, &mut sums, n, *choice));
         }
-        for (value, deps) in &weights {
+        for (part, deps) in &weights {
             if deps.contains_key(choice) {
-                cost.add_scalar(&mut e, *value);
+                cost.add_scalar(*part);
             }
         }
         if cost.is_empty() {
             continue;
         }
+        let cost = cost.sums(&mut e, &mut sums);
         let again = calls(term).then(|| Continuation::new(f, result, *choice, path, *stmt, &|t| !t.stopped));
         let open = e.open(path);
-        let lanes: Vec<Atom> = flow.loops(path).iter().filter_map(|l| e.index.get(&l.index).copied()).collect();
+        let lanes: Vec<Atom> = loops.iter().filter_map(|l| e.index.get(&l.index).copied()).collect();
         let mut args: Vec<Atom> = captured.iter().map(|a| e.bring(*a)).collect();
-        args.push(cost.at(&mut e, &lanes));
+        args.push(at_lane(&mut e, &cost, &lanes));
         let value = call(&mut e, term, &args, again.as_ref(), &lanes, false);
         let value = e.close(open, value, &mut |_, _| Atom::float(0.0));
         total = add(&mut e.b, total, value);
         if *weighted {
-            weights.push((value, reached));
+            let mut reached = flow.of((*choice).into());
+            mine.iter().for_each(|n| reached = std::mem::take(&mut reached).join(&all[n].deps));
+            weights.push((sums.scalar(value), reached));
         }
     }
     let mut results = f.body.results.clone();
     results[estimate] = total;
     e.finish(results)
+}
+
+/// For each choice, in program order, the numbers of the terms that depend on it.
+fn reaching(flow: &Flow<'_>, terms: &[Term]) -> Vec<Bits> {
+    let mut out = vec![Bits::default(); flow.choices.len()];
+    for (n, t) in terms.iter().enumerate() {
+        t.deps.all().iter().for_each(|c| out[c].insert(n));
+    }
+    out
 }
 
 fn calls(f: &Func<Mid>) -> bool {
