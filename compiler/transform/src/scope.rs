@@ -81,6 +81,13 @@ pub(crate) struct Term {
     pub(crate) deps: Deps,
 }
 
+/// What a scan's body sees of it.
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    Carry(usize),
+    Slice(usize),
+}
+
 /// What is known of a function.
 pub(crate) struct Flow<'f> {
     pub(crate) func: &'f Func<Mid>,
@@ -90,6 +97,8 @@ pub(crate) struct Flow<'f> {
     pub(crate) at: HashMap<Var, Path>,
     /// Statement that defines each output.
     defs: HashMap<Var, (Path, usize)>,
+    /// The scan that each carry and slice belongs to, and its number among them.
+    bound: HashMap<Var, (Path, usize, Bound)>,
     /// Choices reached through the conditions around each branch.
     control: HashMap<Path, Deps>,
     /// Every choice, in program order, with the block and statement that make it.
@@ -118,10 +127,11 @@ impl<'f> Flow<'f> {
         choices(&func.body, &mut known);
         let mut flow = Flow {
             func,
-            numbers: Rc::new(Numbers::new(known)),
+            numbers: Rc::new(Numbers::new(&known)),
             deps: HashMap::new(),
             at: HashMap::new(),
             defs: HashMap::new(),
+            bound: HashMap::new(),
             control: HashMap::new(),
             choices: Vec::new(),
             unmatched,
@@ -136,9 +146,29 @@ impl<'f> Flow<'f> {
         a.var().and_then(|v| self.deps.get(&v).cloned()).unwrap_or_default()
     }
 
-    /// How an operand depends on one choice.
-    pub(crate) fn on(&self, a: Atom, choice: Var) -> Option<&Vec<Align>> {
-        a.var().and_then(|v| self.deps.get(&v)).and_then(|d| d.get(&choice))
+    /// The statement that defines an output, with its block.
+    pub(crate) fn def(&self, v: Var) -> Option<&(Path, usize)> {
+        self.defs.get(&v)
+    }
+
+    /// What a variable is made from, in one step.
+    pub(crate) fn parents(&self, v: Var) -> Vec<Atom> {
+        if let Some((path, i, bound)) = self.bound.get(&v) {
+            let Op::Scan(s) = &self.block_at(path).stmts[*i].op else { return Vec::new() };
+            return match bound {
+                Bound::Carry(k) => vec![s.carry[*k].1, s.body.results[*k]],
+                Bound::Slice(k) => vec![s.xs[*k].1],
+            };
+        }
+        let Some((path, i)) = self.defs.get(&v) else { return Vec::new() };
+        let stmt = &self.block_at(path).stmts[*i];
+        let blocks = ppl_core::op_blocks(&stmt.op);
+        if blocks.is_empty() {
+            return ppl_core::op_atoms(&stmt.op);
+        }
+        let k = stmt.outs.iter().position(|o| *o == v).unwrap_or(0);
+        let cond = if let Op::If { cond, .. } = &stmt.op { Some(*cond) } else { None };
+        blocks.into_iter().filter_map(|b| b.results.get(k).copied()).chain(cond).collect()
     }
 
     /// The block at `path`.
@@ -187,6 +217,13 @@ impl<'f> Flow<'f> {
                     path.push((i, 0));
                     loops.push(Loop { index: s.index, len: s.len, scan: true });
                     self.at.insert(s.index, path.clone());
+                    let outer = path[..path.len() - 1].to_vec();
+                    for (k, (v, _)) in s.xs.iter().enumerate() {
+                        self.bound.insert(*v, (outer.clone(), i, Bound::Slice(k)));
+                    }
+                    for (k, (v, _)) in s.carry.iter().enumerate() {
+                        self.bound.insert(*v, (outer.clone(), i, Bound::Carry(k)));
+                    }
                     for (v, a) in &s.xs {
                         self.at.insert(*v, path.clone());
                         let d = join(each(self.of(*a), |x| self.sliced(x, s.index)), control);
@@ -310,6 +347,15 @@ impl<'f> Flow<'f> {
             Some(l) if !(self.unmatched.contains(&v) || self.strict && l.scan) => Align::Loop(v, order),
             _ => Align::All,
         }
+    }
+
+    /// For each choice, by its number, the numbers of the terms that depend on it.
+    pub(crate) fn reaching(&self, terms: &[Term]) -> Vec<Bits> {
+        let mut out = vec![Bits::default(); self.choices.len()];
+        for (n, t) in terms.iter().enumerate() {
+            t.deps.all().iter().for_each(|c| out[c].insert(n));
+        }
+        out
     }
 
     /// The sum of every element of `result` as terms.

@@ -99,19 +99,16 @@ impl Bits {
         })
     }
 
-    /// Maximal runs of consecutive numbers, as `(first, last + 1)`; `None` if there are more than `most`.
-    pub(crate) fn intervals(&self, most: usize) -> Option<Vec<(usize, usize)>> {
+    /// Maximal runs of consecutive numbers, as `(first, last + 1)`.
+    pub(crate) fn intervals(&self) -> Vec<(usize, usize)> {
         let mut out: Vec<(usize, usize)> = Vec::new();
         for n in self.iter() {
             match out.last_mut().filter(|(_, end)| *end == n) {
                 Some((_, end)) => *end = n + 1,
                 None => out.push((n, n + 1)),
             }
-            if out.len() > most {
-                return None;
-            }
         }
-        Some(out)
+        out
     }
 }
 
@@ -146,7 +143,6 @@ mod tests {
                 assert_eq!(x.difference(&x), Bits::default());
             }
         }
-        assert_eq!(of(&[3, 4, 5, 9]).intervals(2), Some(vec![(3, 6), (9, 10)]));
-        assert_eq!(of(&[3, 5, 9]).intervals(2), None);
+        assert_eq!(of(&[3, 4, 5, 9]).intervals(), vec![(3, 6), (9, 10)]);
     }
 }

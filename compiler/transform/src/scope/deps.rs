@@ -12,20 +12,15 @@ use std::rc::Rc;
 #[derive(Debug, Default)]
 pub(crate) struct Numbers {
     by_var: HashMap<Var, usize>,
-    vars: Vec<Var>,
 }
 
 impl Numbers {
-    pub(crate) fn new(vars: Vec<Var>) -> Self {
-        Numbers { by_var: vars.iter().enumerate().map(|(i, v)| (*v, i)).collect(), vars }
+    pub(crate) fn new(vars: &[Var]) -> Self {
+        Numbers { by_var: vars.iter().enumerate().map(|(i, v)| (*v, i)).collect() }
     }
 
     pub(crate) fn of(&self, choice: Var) -> Option<usize> {
         self.by_var.get(&choice).copied()
-    }
-
-    pub(crate) fn var(&self, n: usize) -> Option<Var> {
-        self.vars.get(n).copied()
     }
 }
 
