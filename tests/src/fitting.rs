@@ -171,6 +171,18 @@ impl Fitted {
         Ok(mean_and_error(&all))
     }
 
+    /// Values of report `i` of the fit at the present parameters: the particles of its entry, for `runs` steps.
+    pub fn report(&self, i: usize, seed: u64, runs: usize) -> Result<Vec<f64>, String> {
+        let entry = &self.code.reports[i];
+        let mut r = native(&entry.func, &self.inputs(&entry.inputs), Precision::F64)?;
+        let mut all = Vec::new();
+        for k in 0..runs {
+            r.run(seed, k as u64);
+            all.extend(r.output_values(0));
+        }
+        Ok(all)
+    }
+
     /// Draws of every latent choice and report: name, shape of one draw, values with draws outermost.
     pub fn draws(&self, seed: u64) -> Result<Vec<Quantity>, String> {
         let lowered = self.code.draws.as_ref().ok_or("the fit has no single guide")?;

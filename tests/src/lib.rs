@@ -15,7 +15,7 @@ pub mod random_programs;
 pub mod render;
 
 pub use engine::{Input, distance};
-pub use fitting::Fitted;
+pub use fitting::{Fitted, mean_and_error};
 pub use model::Model;
 pub use render::render;
 

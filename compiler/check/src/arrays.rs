@@ -120,37 +120,6 @@ impl<S: ElabStage> FnElab<'_, S> {
         Some(shaped.map(|(_, a)| a.dims.clone()).unwrap_or_default())
     }
 
-    /// Estimates add, scale, and nothing else (LANGUAGE rule: estimators).
-    fn check_estimates(&mut self, prim: Prim, args: &[Arr], spans: &[Span], span: Span) -> Option<()> {
-        let count = args.iter().filter(|a| a.estimate).count();
-        let fine = match prim {
-            _ if count == 0 => true,
-            Prim::Add | Prim::Sub | Prim::Neg => true,
-            Prim::Mul => count == 1,
-            Prim::Div => count == 1 && args[0].estimate,
-            _ => false,
-        };
-        if fine {
-            return Some(());
-        }
-        let at = args.iter().position(|a| a.estimate).and_then(|i| spans.get(i).copied()).unwrap_or(span);
-        let name = prim.name();
-        let mut d = Diagnostic::error(codes::NONLINEAR_ESTIMATE, format!("`{name}` of an estimate is biased"))
-            .label(span, format!("`{name}` is not linear"))
-            .label(at, "an estimate: a random value whose mean is the expectation");
-        d = match prim {
-            Prim::Log => d.note("the mean of `log(estimate)` is below `log` of the mean").help(
-                "move the logarithm inside: `expect { log_mean_exp([for k in 5 { .. }]) }` is a lower bound that tightens with the number of draws",
-            ),
-            Prim::Mul => d
-                .note("a product of estimates is unbiased only where they are independent")
-                .help("multiply inside one `expect { }`, with independent draws"),
-            _ => d.help("compute it inside the `expect { }`, if that is what you mean"),
-        };
-        self.report(d);
-        None
-    }
-
     /// `a` repeated along `outer` new leading axes.
     pub(crate) fn lift(&mut self, a: &Arr, outer: &[Dim]) -> Arr {
         if outer.is_empty() {
@@ -183,7 +152,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         self.check_index(a, index, span)?;
         let atom = self.b.gather(a.atom, index.atom, 0);
         let dims: Vec<Dim> = index.dims.iter().chain(&a.dims[1..]).cloned().collect();
-        Some(Arr { support: elementwise_support(a), ..Arr::new(atom, a.dtype, dims) })
+        Some(Arr { support: elementwise_support(a), estimate: a.estimate, ..Arr::new(atom, a.dtype, dims) })
     }
 
     fn check_index(&mut self, a: &Arr, index: &Arr, span: Span) -> Option<()> {
@@ -212,7 +181,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         let atom = self.b.slice(a.atom, axis, start, len.n);
         let mut dims = a.dims.clone();
         dims[axis] = len;
-        Arr { support: elementwise_support(a), ..Arr::new(atom, a.dtype, dims) }
+        Arr { support: elementwise_support(a), estimate: a.estimate, ..Arr::new(atom, a.dtype, dims) }
     }
 
     /// Says that `found` was expected to have type `dtype` and sizes `dims`.

@@ -76,7 +76,11 @@ impl<S: ElabStage> FnElab<'_, S> {
             };
             return Value::unit_or(self.elementwise(prim, arrs, &spans, span));
         }
+        let Some(estimate) = self.builtin_estimates(name, args) else {
+            return Value::Error;
+        };
         match self.structural(name, args, span) {
+            Some(Value::Array(a)) if estimate => Value::Array(Arr { estimate, ..a }),
             Some(v) => v,
             None => Value::Error,
         }

@@ -9,7 +9,6 @@ use crate::value::{DeclId, Value};
 use ppl_core::Support;
 use ppl_diag::{Diagnostic, Span};
 use ppl_syntax::ast::{Arg, Callable, Expr, ExprKind, FnParam};
-use std::collections::HashMap;
 
 impl<S: ElabStage> FnElab<'_, S> {
     pub(crate) fn call(&mut self, e: &Expr, callee: &Expr, args: &[Arg]) -> Value {
@@ -205,7 +204,8 @@ impl<S: ElabStage> FnElab<'_, S> {
                             .label(span, format!("signature: {}({})", c.name, names.join(", "))),
                     );
                 }
-                self.instance(id, c, args, &HashMap::new(), span)
+                let strategies = self.forced.clone();
+                self.instance(id, c, args, &strategies, span)
             }
             Decl::Fn(c) | Decl::Objective(c) => self.inline_call(c, args, span),
             Decl::Dist(d) => {

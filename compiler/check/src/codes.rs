@@ -33,6 +33,15 @@ pub(crate) const STRATEGY_NOT_FOR_DIST: Code = Code("E0412");
 pub(crate) const UNKNOWN_STRATEGY: Code = Code("E0413");
 pub(crate) const NONLINEAR_ESTIMATE: Code = Code("E0414");
 pub(crate) const NOT_AN_ESTIMATE: Code = Code("E0415");
+pub(crate) const ESTIMATES_COMPARED: Code = Code("E0450");
+pub(crate) const UNLIKE_BOUNDS: Code = Code("E0451");
+pub(crate) const WRONG_WAY: Code = Code("E0452");
+
+pub(crate) const NO_ALGORITHM: Code = Code("E0423");
+pub(crate) const UNKNOWN_ALGORITHM: Code = Code("E0424");
+pub(crate) const NO_WEIGHTS: Code = Code("E0425");
+pub(crate) const PROPOSAL: Code = Code("E0426");
+pub(crate) const NOT_FINITE: Code = Code("E0430");
 
 pub(crate) const NOT_COMPILED_YET: Code = Code("E0510");
 pub(crate) const TOO_DEEP: Code = Code("E0511");

@@ -94,7 +94,8 @@ impl<S: ElabStage> FnElab<'_, S> {
                             );
                             (Value::Error, Value::Error)
                         } else {
-                            let plain = |a: Arr| Value::Array(Arr { konst: None, support: None, size_name: None, ..a });
+                            let estimate = x.estimate || y.estimate;
+                            let plain = |a: Arr| Value::Array(Arr { konst: None, support: None, size_name: None, estimate, ..a });
                             (plain(x), plain(y))
                         }
                     }
@@ -529,6 +530,18 @@ impl<S: ElabStage> FnElab<'_, S> {
         let span = f.body.result.as_ref().map_or(f.body.span, |e| e.span);
         match (layout, v) {
             (_, Value::Error) => None,
+            (Layout::Array { estimate: false, .. }, Value::Array(a)) if a.estimate => {
+                self.report(
+                    Diagnostic::error(
+                        codes::NONLINEAR_ESTIMATE,
+                        format!("the carried value `{}` becomes an estimate", f.carry[k].name),
+                    )
+                    .label(span, "an estimate")
+                    .label(f.carry[k].init.span, "the first value is a number")
+                    .help("add up estimates without a carried value: `sum(for i in n { .. })`"),
+                );
+                None
+            }
             (Layout::Array { dtype, dims, .. }, Value::Array(a)) => {
                 let a = if *dtype == DType::Float { self.as_real(a, span)? } else { a };
                 let a = self.fill(&a, dims).unwrap_or(a);

@@ -28,6 +28,9 @@ impl<S: ElabStage> FnElab<'_, S> {
         let mut arrs = Vec::new();
         let mut batch: Option<(Vec<Dim>, usize)> = None;
         for (i, (a, at)) in args.into_iter().enumerate() {
+            if self.refuse_estimate(&a, "a parameter of a distribution", at) {
+                return Value::Error;
+            }
             let a = match (wanted[i], a.dtype) {
                 (DType::Float, DType::Int) => match self.as_real(a, at) {
                     Some(a) => a,

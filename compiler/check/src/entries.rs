@@ -4,7 +4,7 @@ use crate::codes;
 use crate::func::FnElab;
 use crate::session::{Decl, Global, Session, TopName};
 use crate::value::{Arr, Dim, GenVal, TargetVal, TraceEntry, TraceVal, Value};
-use crate::{Checked, DataShapes, FitOverrides, Program};
+use crate::{Checked, Claim, DataShapes, Evidence, FitOverrides, Program, Side};
 use ppl_core::{Atom, DType, Det, DetId, Est, EstId, ReduceOp, Ty};
 use ppl_diag::{Diagnostic, Span};
 use ppl_syntax::ast::{Direction, Expr, ExprKind, File, Fit, ItemKind, Literal, UnaryOp};
@@ -86,6 +86,17 @@ pub struct Setting {
     pub span: Span,
 }
 
+/// An estimate that is evaluated after the fit, at the final parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reported {
+    /// As written.
+    pub name: String,
+    /// As [`FitPlan::estimate`].
+    pub entry: Entry,
+    /// What it is an estimate of.
+    pub claim: Claim,
+}
+
 /// Everything a fit runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FitPlan {
@@ -97,6 +108,10 @@ pub struct FitPlan {
     pub estimate_draws: usize,
     /// Whether it is maximised.
     pub maximize: bool,
+    /// What the objective is an estimate of.
+    pub claim: Claim,
+    /// What else is evaluated at the end.
+    pub reports: Vec<Reported>,
     /// Draws of the latent choices from the guide, and reports. Absent where there is no single guide.
     pub draws: Option<GuideDraws>,
     /// Number of particles.
@@ -115,7 +130,7 @@ pub struct FitPlan {
     pub span: Span,
 }
 
-const SETTINGS: &[&str] = &["particles", "steps", "draws", "seed", "precision"];
+const SETTINGS: &[&str] = &["particles", "steps", "draws", "seed", "precision", "report"];
 
 /// Checks a file and builds what its `fit` needs. `library` is parsed already; `shapes` are absent where no data are given.
 pub fn elaborate(library: &[File], file: &File, shapes: Option<DataShapes>, overrides: &FitOverrides) -> Checked {
@@ -405,15 +420,24 @@ fn plan(s: &mut Session, fit: &Rc<Fit>, span: Span, o: &FitOverrides) -> Option<
     let estimate = objective_entry(s, fit, guide.as_ref(), &expr, estimate_draws, false, span)?;
     let mut me = FnElab::<Est>::new(s, "draws", 0, true);
     let (model, q) = model_and_guide(&mut me, fit, guide.as_ref())?;
-    let names =
-        (model.as_ref().map_or(String::new(), |m| m.program.name.clone()), q.as_ref().map_or(String::new(), |g| g.name.clone()));
+    // A name given to a guide (`let hvi = marginal ..`) says more than that of the program inside.
+    let guide_name = match guide.as_ref().map(|e| &e.kind) {
+        Some(ExprKind::Name(n)) => Some(n.as_str().to_string()),
+        _ => q.as_ref().map(|g| g.name.clone()),
+    };
+    let names = (model.as_ref().map_or(String::new(), |m| m.program.name.clone()), guide_name.unwrap_or_default());
     let built = q.as_ref().and_then(|g| draw_entry(me, g, model.as_ref(), draws));
     let draws = with_function(s, built);
+    let claim = crate::claims::claim(&s.module, s.module.est(objective.func));
+    right_way(s, &claim, maximize, expr.span);
+    let reports = reports(s, fit, guide.as_ref(), o, &claim, estimate_draws)?;
     Some(FitPlan {
         objective,
         estimate,
         estimate_draws,
         maximize,
+        claim,
+        reports,
         draws,
         particles,
         optimizer,
@@ -423,6 +447,57 @@ fn plan(s: &mut Session, fit: &Rc<Fit>, span: Span, o: &FitOverrides) -> Option<
         guide: names.1,
         span,
     })
+}
+
+/// Warns of a bound that is moved away from its quantity.
+fn right_way(s: &mut Session, claim: &Claim, maximize: bool, at: Span) {
+    let (way, other) = if maximize { ("maximised", "minimize") } else { ("minimised", "maximize") };
+    let away = if maximize { Side::Upper } else { Side::Lower };
+    if claim.side == away && !claim.evidences().is_empty() {
+        let kind = if maximize { "an upper" } else { "a lower" };
+        s.report(
+            Diagnostic::warning(codes::WRONG_WAY, format!("{kind} bound is {way}: it moves away from its quantity"))
+                .label(at, claim.to_string())
+                .help(format!("`{other}` it")),
+        );
+    }
+}
+
+/// The estimates that the clause and the command line ask for. Those about another evidence than the objective's are refused.
+fn reports(
+    s: &mut Session,
+    fit: &Fit,
+    guide: Option<&Expr>,
+    o: &FitOverrides,
+    objective: &Claim,
+    draws: usize,
+) -> Option<Vec<Reported>> {
+    let written: Vec<Expr> = fit.settings.iter().filter(|x| x.name == "report").map(|x| x.value.clone()).collect();
+    let mut out = Vec::new();
+    for e in written.iter().chain(&o.reports) {
+        let entry = objective_entry(s, fit, guide, e, draws, false, e.span)?;
+        let claim = crate::claims::claim(&s.module, s.module.est(entry.func));
+        let (ours, theirs) = (objective.evidences(), claim.evidences());
+        let within = |a: &[&Evidence], b: &[&Evidence]| a.iter().all(|x| b.contains(x));
+        let unlike = !within(&ours, &theirs) || !within(&theirs, &ours);
+        if unlike && !ours.is_empty() && !theirs.is_empty() {
+            let program = |es: &[&Evidence]| es.first().map_or(String::new(), |e| format!(" (`{}`)", e.program));
+            s.report(
+                Diagnostic::error(codes::UNLIKE_BOUNDS, "a report about another evidence than the fit's")
+                    .label(e.span, format!("{claim}{}", program(&theirs)))
+                    .note(format!("the objective: {objective}{}", program(&ours)))
+                    .note(if objective.to_string() == claim.to_string() {
+                        "given values or arguments differ, so the two numbers say nothing about each other"
+                    } else {
+                        "beside each other they would be compared, but they say nothing about each other"
+                    })
+                    .help("report it in a fit of its own"),
+            );
+            return None;
+        }
+        out.push(Reported { name: show(e), entry, claim });
+    }
+    Some(out)
 }
 
 /// The model with its given values, and the guide.
@@ -454,6 +529,14 @@ pub(crate) fn model_and_guide(
         return Some((model, None));
     };
     let v = me.expr(e);
+    let mut model = model;
+    if let (Value::Decl(id), Some(t)) = (&v, &model)
+        && matches!(&*me.s.decl(*id), Decl::Gen(c) if c.params.len() == 1)
+        && let Some(summed) = me.without_finite(&t.clone())
+    {
+        // A derived guide has no discrete choices: the model's finite ones are summed.
+        model = Some(summed);
+    }
     let v = match (&v, &model) {
         (Value::Decl(id), Some(t)) => {
             let decl = me.s.decl(*id);
@@ -629,6 +712,9 @@ fn with_function(s: &mut Session, built: Option<(GuideDraws, ppl_core::Func<Est>
 fn settings(s: &mut Session, fit: &Fit) -> Vec<Setting> {
     let mut out: Vec<Setting> = Vec::new();
     for x in &fit.settings {
+        if x.name == "report" {
+            continue;
+        }
         if !SETTINGS.contains(&x.name.as_str()) {
             let mut d =
                 Diagnostic::error(codes::BAD_SETTING, format!("there is no setting `{}`", x.name)).label(x.name.span, "unknown");
@@ -705,6 +791,9 @@ fn show(e: &Expr) -> String {
             format!("{}({})", show(callee), args.join(", "))
         }
         ExprKind::Given { program, .. } => format!("{} given ..", show(program)),
-        _ => "objective".into(),
+        _ => {
+            let text = ppl_syntax::print_expr(e);
+            if text.len() <= 40 && !text.contains('\n') { text } else { "objective".into() }
+        }
     }
 }

@@ -76,10 +76,8 @@ impl<S: ElabStage> FnElab<'_, S> {
             ExprKind::Given { program, bindings } => self.given(program, bindings, e.span),
             ExprKind::By { program, strategies } => self.by(program, strategies, e.span),
             ExprKind::WithData { .. } => self.not_yet("`with data`", e.span, "give the values as arguments of the program"),
-            ExprKind::Marginal { .. } => {
-                self.not_yet("`marginal`", e.span, "use a guide whose choices are the model's latent choices")
-            }
-            ExprKind::Normalize { .. } => self.not_yet("`normalize`", e.span, "use `iwelbo(K)` for an importance-weighted bound"),
+            ExprKind::Marginal { keep, program, by } => self.marginal(keep, program, by.as_deref(), e.span),
+            ExprKind::Normalize { program, by } => self.normalized(program, by.as_deref(), e.span),
             ExprKind::Error => Value::Error,
         }
     }
@@ -149,6 +147,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         match self.s.top(name) {
             Some(TopName::Decl(d)) => return Some(Value::Decl(d)),
             Some(TopName::Static(v)) => return Some(v),
+            Some(TopName::Alias(e)) => return Some(self.isolated(|me| me.expr(&e)).unwrap_or(Value::Error)),
             Some(TopName::Global(g)) => return Some(Value::Array(self.global(g))),
             Some(TopName::Error | TopName::Pending(_)) => return Some(Value::Error),
             Some(TopName::Strategy) | None => {}

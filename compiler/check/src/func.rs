@@ -41,6 +41,8 @@ pub(crate) struct FnElab<'s, S: ElabStage> {
     pub(crate) depth: usize,
     /// Addresses with strategies chosen from outside (`with g() by { .. }`), and the default `_`.
     pub(crate) strategies: HashMap<String, crate::value::NamedStrategy>,
+    /// Strategies for the programs inside a `marginal` or `normalize`.
+    pub(crate) forced: HashMap<String, crate::value::NamedStrategy>,
     /// Whether the present statement stands under an `if`.
     pub(crate) conditional: bool,
     /// Carried values that turned out to be of another type than their first: number, element type, sizes.
@@ -104,6 +106,7 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
             draws: 0,
             depth: 0,
             strategies: HashMap::new(),
+            forced: HashMap::new(),
             conditional: false,
             carry_found: Vec::new(),
         }
@@ -117,6 +120,11 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
         func.body.stmts = stmts;
         func.span = span;
         Finished { func, captures: self.captures.into_iter().map(|(g, _)| g).collect() }
+    }
+
+    /// The statements so far, in the order of execution.
+    pub(crate) fn statements(&self) -> Vec<&[Stmt<S>]> {
+        std::iter::once(&self.prelude).chain(self.b.open()).map(Vec::as_slice).collect()
     }
 
     pub(crate) fn report(&mut self, d: Diagnostic) {
@@ -223,6 +231,11 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
         };
         self.captures.push((g, arr.clone()));
         arr
+    }
+
+    /// Globals that the function takes, with their operands.
+    pub(crate) fn captures_of(&self) -> impl Iterator<Item = &(Global, Arr)> {
+        self.captures.iter()
     }
 
     /// Operands for a callee's captured globals.

@@ -11,14 +11,17 @@ mod bijectors;
 mod builtins;
 mod calls;
 mod choices;
+pub mod claims;
 mod codes;
 mod control;
 mod dists;
 mod entries;
+mod estimates;
 mod expr;
 mod func;
 mod guide;
 mod history;
+mod integrals;
 mod names;
 mod programs;
 mod session;
@@ -28,9 +31,10 @@ mod types;
 mod value;
 
 pub use builtins::NAMES as BUILTIN_NAMES;
+pub use claims::{About, Claim, Evidence, Side};
 pub use entries::{
-    Entry, Evaluated, FitPlan, GuideDraws, Output, Probe, Setting, SettingValue, Simulation, elaborate, elaborate_density,
-    elaborate_expression, elaborate_simulation,
+    Entry, Evaluated, FitPlan, GuideDraws, Output, Probe, Reported, Setting, SettingValue, Simulation, elaborate,
+    elaborate_density, elaborate_expression, elaborate_simulation,
 };
 pub use guide::{guide_source, unconstrained_init};
 pub use session::Global;
@@ -75,6 +79,8 @@ pub struct FitOverrides {
     pub estimate_draws: Option<usize>,
     /// Strategies.
     pub strategies: Vec<Override>,
+    /// Estimates to report after the fit, beside those that it names.
+    pub reports: Vec<Expr>,
 }
 
 /// A size as declared.

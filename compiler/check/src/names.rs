@@ -210,8 +210,9 @@ impl Walk<'_> {
             ExprKind::By { program, .. } => self.expr(program),
             ExprKind::Marginal { program, by, .. } | ExprKind::Normalize { program, by } => {
                 self.expr(program);
-                if let Some(b) = by {
-                    self.expr(b);
+                // The algorithm's own name is no value.
+                if let Some(ExprKind::Call { args, .. }) = by.as_deref().map(|b| &b.kind) {
+                    args.iter().for_each(|a| self.expr(&a.value));
                 }
             }
         }

@@ -24,6 +24,11 @@ impl<S: ElabStage> FnElab<'_, S> {
         let mut key = format!("{}", id.0);
         let mut passed = Vec::new();
         for (v, at) in &args {
+            if let Value::Array(a) = v
+                && self.refuse_estimate(a, "an argument of a generative program", *at)
+            {
+                return Value::Error;
+            }
             match v {
                 Value::Array(a) if a.konst.is_some() => key += &format!("|{:?}", a.konst),
                 Value::Array(a) => {
@@ -199,6 +204,9 @@ impl<S: ElabStage> FnElab<'_, S> {
 
     /// A value as the choice's type.
     fn fits_choice(&mut self, a: Arr, choice: &Choice, span: Span, program: &GenVal) -> Option<Arr> {
+        if self.refuse_estimate(&a, "a given value", span) {
+            return None;
+        }
         let a = match (choice.ty.dtype, a.dtype) {
             (DType::Float, DType::Int) => self.as_real(a, span)?,
             _ => a,
@@ -255,10 +263,16 @@ impl<S: ElabStage> FnElab<'_, S> {
             ppl_syntax::ast::ExprKind::Call { callee, args } => (&**callee, args.as_slice()),
             _ => (program, &[][..]),
         };
-        let f = self.expr(callee);
+        // Integrals, and names of them: strategies of the programs inside.
+        let integral =
+            matches!(program.kind, ppl_syntax::ast::ExprKind::Marginal { .. } | ppl_syntax::ast::ExprKind::Normalize { .. });
+        let saved = std::mem::replace(&mut self.forced, map.clone());
+        let f = self.expr(if integral { program } else { callee });
+        self.forced = saved;
         let Value::Decl(id) = f else {
             return match f {
                 Value::Error => Value::Error,
+                v @ (Value::Program(_) | Value::Target(_)) => v,
                 v => self.fail(
                     Diagnostic::error(codes::WRONG_TYPE, "`by { }` needs a call of a generative program")
                         .label(program.span, format!("this is {}", v.describe())),
@@ -469,7 +483,7 @@ impl<S: ElabStage> FnElab<'_, S> {
 }
 
 /// Whether a guide's support covers exactly a model's, as far as it is known before running.
-fn supports_match(model: &Support, guide: &Support) -> bool {
+pub(crate) fn supports_match(model: &Support, guide: &Support) -> bool {
     let dynamic = |s: &Support| matches!(s, Support::DynamicInterval | Support::DynamicIntegers);
     match (model, guide) {
         (m, g) if m == g => true,

@@ -39,6 +39,8 @@ pub(crate) enum TopName {
     Strategy,
     Global(Global),
     Static(Value),
+    /// A program that a `let` names: evaluated where it is used.
+    Alias(Rc<ppl_syntax::ast::Expr>),
     /// A `let` that has not been evaluated yet.
     Pending(usize),
     /// Reported already.
@@ -527,7 +529,13 @@ impl Session {
             ordered.retain(|(_, v, _)| !is_runtime(v));
         }
         for (name, value, s) in ordered {
-            let top = if matches!(value, Value::Error) { TopName::Error } else { TopName::Static(value) };
+            // A program's arguments are operands of the function that names it: it is evaluated anew there.
+            let alias = matches!(value, Value::Program(_) | Value::Target(_)) && matches!(l.pattern.kind, PatternKind::Name(_));
+            let top = match value {
+                Value::Error => TopName::Error,
+                _ if alias => TopName::Alias(Rc::new(l.value.clone())),
+                value => TopName::Static(value),
+            };
             self.names.insert(name, (top, s));
         }
     }

@@ -32,6 +32,8 @@ Examples:
   ppl fit cone.ppl --objective 'iwelbo(5)' --particles 20 --steps 2000
   ppl fit schools.ppl --data schools.json --guide auto_normal --using 'adam(0.05, schedule = cosine(0.01))'
   ppl fit air.ppl --by z_pres=measure_valued --by _=reparam --out runs/air --overwrite
+  ppl fit cone.ppl --report 'iwelbo(50)' --report 'cubo(-5)'
+  ppl fit table.ppl --all --no-save
   ppl fit cone.ppl --json --no-save | jq .objective.mean")]
     Fit(FitArgs),
     /// Check a file: names, types, shapes, supports, unbiasedness
@@ -98,6 +100,9 @@ pub(crate) struct ClauseArgs {
     /// Objective, such as 'iwelbo(5)'
     #[arg(long, value_name = "EXPR")]
     pub(crate) objective: Option<String>,
+    /// Another objective or number to report after the fit, such as 'iwelbo(50)'; may be repeated
+    #[arg(long, value_name = "EXPR")]
+    pub(crate) report: Vec<String>,
     /// Guide, such as auto_normal or 'mean_field()'
     #[arg(long, value_name = "EXPR")]
     pub(crate) guide: Option<String>,
@@ -123,6 +128,9 @@ pub(crate) struct FitArgs {
     pub(crate) data: DataArgs,
     #[command(flatten)]
     pub(crate) clauses: ClauseArgs,
+    /// Run every `fit` of the file, and print one table of what they reached
+    #[arg(long, conflicts_with_all = ["fit", "objective", "guide"])]
+    pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) run: RunArgs,
     /// Folder for the results [default: runs/MODEL-1, -2, ..]

@@ -27,7 +27,8 @@ pub(crate) fn command(args: &CheckArgs) -> Result<(), Failure> {
     if let Some(plan) = &program.fit {
         problems.extend(run::optimizer(plan).err());
     }
-    let chosen = analyse(&program, &mut Cx::default()).map_err(|mut d| {
+    let mut cx = Cx::default();
+    let chosen = analyse(&program, &mut cx).map_err(|mut d| {
         d.append(&mut problems);
         model.failure(d)
     })?;
@@ -39,6 +40,10 @@ pub(crate) fn command(args: &CheckArgs) -> Result<(), Failure> {
         report::diagnostics(&model.source.map, &warnings);
     }
     report::say(&summary(&args.model.display().to_string(), &model, &program, &chosen));
+    // What unknown sizes stand for would make no number.
+    if model.shapes.is_some() {
+        cx.eliminations.iter().for_each(|e| report::say(&format!("summed exactly: {}\n", crate::fit::elimination(e))));
+    }
     Ok(())
 }
 
@@ -64,9 +69,10 @@ fn summary(path: &str, model: &Model, program: &Program, chosen: &[Chosen]) -> S
     let count = |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
     let mut parts = Vec::new();
     if let Some(plan) = &program.fit {
+        let about = plan.claim.about.quantity().map_or(String::new(), |_| format!(", {}", plan.claim));
         parts.push(match plan.guide.is_empty() {
-            true => format!("{} by {}", plan.model, plan.objective_name),
-            false => format!("{} with {} by {}", plan.model, plan.guide, plan.objective_name),
+            true => format!("{} by {}{about}", plan.model, plan.objective_name),
+            false => format!("{} with {} by {}{about}", plan.model, plan.guide, plan.objective_name),
         });
     }
     let choices: usize = program.module.gens.iter().map(|f| f.name.as_str()).filter(|n| !n.is_empty()).count();

@@ -1,9 +1,12 @@
 //! `ppl fit`: compile, optimise, summarise, save.
 
+mod all;
+mod bounds;
 mod output;
 mod timing;
 
-pub(crate) use output::{Outcome, nested};
+pub(crate) use bounds::Valued;
+pub(crate) use output::{Outcome, elimination, nested};
 pub(crate) use timing::table as time_table;
 
 use crate::args::{EngineName, FitArgs, RunArgs};
@@ -13,7 +16,7 @@ use crate::report::{self, Failure};
 use crate::run;
 use ppl_abi::Precision;
 use ppl_diag::{Diagnostic, Severity};
-use ppl_driver::check::{FitOverrides, FitPlan, Global, Program, SettingValue};
+use ppl_driver::check::{FitOverrides, FitPlan, Global, Program, SettingValue, Side};
 use ppl_driver::{Cx, FitCode, Lowered, lower_fit};
 use ppl_fit::fit::{FitFailure, FitOptions, FitOutcome};
 use ppl_fit::optim::{Direction, OptimizerSpec};
@@ -56,6 +59,9 @@ pub(crate) struct Settings {
 /// # Errors
 /// Whatever is wrong with the program or its data; numerical failure, with exit code 4.
 pub(crate) fn command(args: &FitArgs) -> Result<(), Failure> {
+    if args.all {
+        return all::command(args);
+    }
     let mut cx = Cx::default();
     let begun = Instant::now();
     let mut source = model::load(&args.model)?;
@@ -111,6 +117,10 @@ pub(crate) fn run(
     let fail = |d: Vec<Diagnostic>| model.failure(d);
     let settings = settings(plan, args).map_err(|d| fail(vec![d]))?;
     let code = lower_fit(&program, plan, &run::compiled(&settings.optimizer), settings.steps, cx).map_err(fail)?;
+    if !quiet {
+        // Before anything runs: an exact sum may be expensive.
+        cx.eliminations.iter().for_each(|e| report::remark(&format!("summed exactly: {}\n", output::elimination(e))));
+    }
     let needed = needed(&code);
     let mut globals = run::globals(
         settings.machine,
@@ -135,7 +145,13 @@ pub(crate) fn run(
     run::set_free(&program, &mut globals, &fitted.params);
     let failure = fitted.failure.as_ref().map(|f| explain(f, &program, &code, &globals, settings.machine));
     let begun = Instant::now();
-    let estimate = estimate(settings.machine, &program, &code.estimate, &globals, plan.estimate_draws);
+    let fixed = plan.claim.side == Side::Exact;
+    let estimate = estimate_of(settings.machine, &program, &code.estimate, &globals, plan.estimate_draws, fixed);
+    let reports = plan.reports.iter().zip(&code.reports).map(|(r, lowered)| {
+        let fixed = r.claim.side == Side::Exact;
+        estimate_of(settings.machine, &program, lowered, &globals, plan.estimate_draws, fixed)
+    });
+    let reports: Result<Vec<Estimated>, Diagnostic> = reports.collect();
     let sampled = match (&plan.draws, &code.draws) {
         (Some(d), Some(lowered)) => {
             run::sample(settings.machine, &program, d, lowered, &globals, settings.draws, EVALUATION + CALLS as u64)
@@ -144,17 +160,22 @@ pub(crate) fn run(
     };
     cx.record("evaluation", begun.elapsed());
     // After a failure, results are shown as far as there are any.
-    let (estimate, sampled) = match (&failure, estimate, sampled) {
-        (None, e, s) => (Some(e.map_err(|d| fail(vec![d]))?), s.map_err(|d| fail(vec![d]))?),
-        (Some(_), e, s) => (e.ok().filter(|e| e.mean.is_finite()), s.unwrap_or_default()),
+    let (estimate, reports, sampled) = match (&failure, estimate, reports, sampled) {
+        (None, e, r, s) => (Some(e.map_err(|d| fail(vec![d]))?), r.map_err(|d| fail(vec![d]))?, s.map_err(|d| fail(vec![d]))?),
+        (Some(_), e, _, s) => (e.ok().filter(|e| e.mean.is_finite()), Vec::new(), s.unwrap_or_default()),
     };
+    let reports =
+        plan.reports.iter().zip(reports).map(|(r, e)| Valued { name: r.name.clone(), claim: r.claim.clone(), estimate: Some(e) });
+    let reports = reports.collect();
     Ok(Outcome {
         parameters: output::parameters(model, &program, &globals),
         settings,
         plan: plan.clone(),
         chosen: code.chosen.clone(),
+        eliminations: cx.eliminations.clone(),
         draws: run::columns(&sampled).map_err(|d| fail(vec![d]))?,
-        estimate,
+        objective: Valued { name: plan.objective_name.clone(), claim: plan.claim.clone(), estimate },
+        reports,
         fitted,
         failure,
     })
@@ -163,7 +184,8 @@ pub(crate) fn run(
 /// Everything that a fit's programs take.
 fn needed(code: &FitCode) -> Vec<Global> {
     let draws = code.draws.iter().flat_map(|l| &l.inputs);
-    code.inputs.iter().chain(&code.estimate.inputs).chain(draws).copied().collect()
+    let reports = code.reports.iter().flat_map(|l| &l.inputs);
+    code.inputs.iter().chain(&code.estimate.inputs).chain(reports).chain(draws).copied().collect()
 }
 
 /// Settings of the run: from the command line, else the file, else defaults.
@@ -191,20 +213,24 @@ fn settings(plan: &FitPlan, args: &RunArgs) -> Result<Settings, Diagnostic> {
     })
 }
 
-/// The objective at the final parameters: mean and standard error over independent particles.
-fn estimate(
+/// An estimate at the final parameters: mean and standard error over independent particles; one value of what is not random (`fixed`).
+fn estimate_of(
     machine: Machine,
     program: &Program,
     lowered: &Lowered,
     globals: &Globals,
     each: usize,
+    fixed: bool,
 ) -> Result<Estimated, Diagnostic> {
     let mut run = Evaluator::new(machine, program, lowered, globals)?;
     let mut values = Vec::new();
-    for call in 0..ESTIMATES.div_ceil(each.max(1)).min(CALLS) {
+    for call in 0..if fixed { 1 } else { ESTIMATES.div_ceil(each.max(1)).min(CALLS) } {
         for a in run.run(EVALUATION + call as u64)?.iter().take(1) {
             values.extend(a.to_f64());
         }
+    }
+    if fixed && let Some(x) = values.first() {
+        return Ok(Estimated { mean: *x, se: 0.0, draws: 1 });
     }
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;

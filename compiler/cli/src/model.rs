@@ -228,6 +228,7 @@ pub(crate) fn overrides(source: &mut Source, c: &ClauseArgs, draws: Option<u32>)
     let objective = c.objective.as_ref().and_then(|t| parse("--objective", t));
     let guide = c.guide.as_ref().and_then(|t| parse("--guide", t));
     let optimizer = c.using.as_ref().and_then(|t| parse("--using", t));
+    let reports = c.report.iter().filter_map(|t| parse("--report", t)).collect();
     let mut strategies = Vec::new();
     let mut malformed = Vec::new();
     for text in &c.by {
@@ -247,18 +248,22 @@ pub(crate) fn overrides(source: &mut Source, c: &ClauseArgs, draws: Option<u32>)
     if !problems.is_empty() {
         return Err(Failure { code: 2, ..Failure::program(&source.map, problems) });
     }
-    let clause = fit_clause(source, c.fit);
-    let particles = c.particles.map(|n| n as usize);
-    let of_estimate = particles.or_else(|| number_of(clause, "particles")).unwrap_or(PARTICLES);
-    let draws = draws.map(|n| n as usize).or_else(|| number_of(clause, "draws")).unwrap_or(DRAWS);
-    Ok(FitOverrides {
-        index: c.fit,
+    let parsed = FitOverrides {
         objective,
         guide,
         optimizer,
-        particles,
-        draws: Some(part_of(draws)),
-        estimate_draws: Some(of_estimate.clamp(1, 100)),
+        particles: c.particles.map(|n| n as usize),
         strategies,
-    })
+        reports,
+        ..FitOverrides::default()
+    };
+    Ok(of_fit(source, &parsed, c.fit, draws))
+}
+
+/// Clauses of the command line for the `fit` with this number; `draws` is what the command line says.
+pub(crate) fn of_fit(source: &Source, parsed: &FitOverrides, index: usize, draws: Option<u32>) -> FitOverrides {
+    let clause = fit_clause(source, index);
+    let of_estimate = parsed.particles.or_else(|| number_of(clause, "particles")).unwrap_or(PARTICLES);
+    let draws = draws.map(|n| n as usize).or_else(|| number_of(clause, "draws")).unwrap_or(DRAWS);
+    FitOverrides { index, draws: Some(part_of(draws)), estimate_draws: Some(of_estimate.clamp(1, 100)), ..parsed.clone() }
 }

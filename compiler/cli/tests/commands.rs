@@ -203,3 +203,64 @@ fn simulate_draws_from_programs() {
     let open = run(&["simulate", "m.ppl"]);
     assert!(open.code == 1 && open.err.contains("`N`"), "{}", open.err);
 }
+
+/// Two fits of one model, and the exact log evidence as a number of the file.
+const TWO_FITS: &str = "\
+data y: real
+param m: real = 0.0
+param s: positive = 1.0
+
+gen model() {
+  x ~ normal(0, 2)
+  y ~ normal(x, 1)
+}
+
+gen guide() { x ~ normal(m, s) }
+
+gen wide() { x ~ normal(m, 1.2) }
+
+let exact = log_density(normal(0, sqrt(5)), y)
+
+fit model() given { y } with guide() using adam(0.05), particles 5, steps 200, report(exact, iwelbo(8))
+
+fit model() given { y } with wide() maximize iwelbo(4) using adam(0.05), particles 5, steps 100, report(exact, cubo(-2))
+";
+
+#[test]
+fn all_fits_of_a_file_make_one_table() {
+    let dir = folder(&[("m.ppl", TWO_FITS)]);
+    let ran = ppl(dir.path(), &["fit", "m.ppl", "--data", r#"{"y": 1.5}"#, "--all", "--quiet", "--out", "runs/both"], "");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    let row = |i: usize| lines[i].split_whitespace().collect::<Vec<_>>();
+    assert_eq!(row(0), ["fit", "guide", "estimate", "value", "se", "direction", "steps", "seconds"]);
+    assert_eq!(
+        (row(1)[..3].to_vec(), row(2)[0], row(3)[..3].to_vec()),
+        (vec!["0", "guide", "elbo"], "iwelbo(8)", vec!["1", "wide", "iwelbo(4)"])
+    );
+    assert!(lines[2].contains("lower bound on log p(y)"), "{}", ran.out);
+    // The number is listed once, and the last fit has bounds from both sides of it.
+    let exact: f64 = -0.5 * (2.0 * std::f64::consts::PI * 5.0).ln() - 1.5 * 1.5 / 10.0;
+    assert_eq!(ran.out.matches("exact: -1.949").count(), 1, "{}", ran.out);
+    let gap = lines.iter().find(|l| l.starts_with("fit 1: log p(y) in [")).unwrap();
+    let ends: Vec<f64> =
+        gap["fit 1: log p(y) in [".len()..].split([',', ']']).take(2).map(|x| x.trim().parse().unwrap()).collect();
+    assert!((ends[0] - exact).abs() < 0.05 && (ends[1] - exact).abs() < 0.2, "{gap}: {exact}");
+    for k in ["0", "1"] {
+        assert!(dir.path().join("runs/both").join(k).join("summary.json").exists(), "{k}");
+    }
+    let ran = ppl(dir.path(), &["fit", "m.ppl", "--data", r#"{"y": 1.5}"#, "--all", "--quiet", "--json", "--no-save"], "");
+    let v = json(&ran.out);
+    assert_eq!(v["fits"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        (&v["fits"][0]["objective"]["direction"], &v["fits"][0]["objective"]["quantity"]),
+        (&"lower".into(), &"log p(y)".into())
+    );
+    assert_eq!(v["fits"][1]["reports"][1]["log"]["direction"], "upper");
+    assert!((v["fits"][0]["reports"][0]["mean"].as_f64().unwrap() - exact).abs() < 1e-9);
+    // Every field is described.
+    for field in v["fits"][1]["objective"].as_object().unwrap().keys().filter(|k| *k != "log") {
+        assert!(v["columns"][field].is_string(), "{field}");
+    }
+    assert_eq!(ppl(dir.path(), &["fit", "m.ppl", "--all", "--fit", "1"], "").code, 2);
+}

@@ -70,6 +70,11 @@ impl<S: Stage> Builder<S> {
         Block { stmts: self.blocks.pop().unwrap_or_default(), results }
     }
 
+    /// The statements of the open blocks, outermost first.
+    pub fn open(&self) -> &[Vec<Stmt<S>>] {
+        &self.blocks
+    }
+
     /// Number of open blocks; 1 at the function's own level.
     pub fn depth(&self) -> usize {
         self.blocks.len()

@@ -146,6 +146,44 @@ impl<S: Stage> Cx<'_, S> {
         Ok(vec![Ty::FLOAT])
     }
 
+    /// Rules (I1) to (I3).
+    fn integral(&self, i: &crate::Integral) -> Result<(), String> {
+        let m = self.module;
+        self.call(generative(m, i.callee)?, &i.args)?;
+        let (choices, _) = trace(m, i.callee)?;
+        for (k, a) in &i.given {
+            let c = choices.get(*k).ok_or_else(|| format!("there is no choice {k}"))?;
+            self.fits("a given choice", std::slice::from_ref(&c.ty), &[*a])?;
+        }
+        if let crate::IntegralKind::Marginal { keep } = &i.kind
+            && let Some(k) = keep.iter().find(|k| **k >= choices.len() || i.value_of(**k).is_some())
+        {
+            return Err(format!("choice {k} cannot be kept"));
+        }
+        if i.count == 0 {
+            return Err("an integral needs a weight".into());
+        }
+        let Some(p) = &i.proposal else { return Ok(()) };
+        let callee = generative(m, p.callee)?;
+        let known = |k: usize| p.takes_trace && (matches!(i.kind, crate::IntegralKind::Marginal { .. }) && i.keeps(k));
+        let mut wanted: Vec<Ty> = choices.iter().enumerate().filter(|(k, _)| known(*k)).map(|(_, c)| c.ty.clone()).collect();
+        wanted.extend(p.args.iter().map(|a| self.ty(*a)).collect::<Result<Vec<_>, _>>()?);
+        let params = param_tys(callee)?;
+        if params != wanted {
+            return Err(format!("the proposal `{}` takes other arguments", callee.name));
+        }
+        let normalize = i.kind == crate::IntegralKind::Normalize;
+        let proposed = trace(m, p.callee)?.0;
+        for (k, c) in choices.iter().enumerate().filter(|(k, _)| (normalize || !i.keeps(*k)) && i.value_of(*k).is_none()) {
+            match proposed.iter().find(|q| q.addr == c.addr) {
+                None => return Err(format!("the proposal `{}` makes no choice `{}` (number {k})", callee.name, c.addr)),
+                Some(q) if q.ty != c.ty => return Err(format!("the proposal's choice `{}` is {}, not {}", c.addr, q.ty, c.ty)),
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     fn random(&self, r: RandomView<'_>) -> Result<Vec<Ty>, String> {
         let m = self.module;
         match r {
@@ -160,6 +198,7 @@ impl<S: Stage> Cx<'_, S> {
                 Ok(Vec::new())
             }
             RandomView::Gen(GenRandom::Report { value, .. }) => self.ty(*value).map(|_| Vec::new()),
+            RandomView::Gen(GenRandom::Integral(i)) => self.integral(i).map(|()| Vec::new()),
             RandomView::Est(EstRandom::Draw(d)) => {
                 let inst = self.dist(d)?;
                 if inst.sample.is_none() {
@@ -264,6 +303,12 @@ fn static_block(
         match &stmt.op {
             Op::Random(GenRandom::Sample { dist: d, .. }) => dist(m, d.dist).map(|_| ())?,
             Op::Random(GenRandom::Call { callee, .. }) => static_trace(m, *callee, done)?,
+            Op::Random(GenRandom::Integral(i)) => {
+                static_trace(m, i.callee, done)?;
+                if let Some(p) = &i.proposal {
+                    static_trace(m, p.callee, done)?;
+                }
+            }
             Op::Random(GenRandom::Report { value, .. }) => {
                 Cx { module: m, func: f }.ty(*value)?;
             }

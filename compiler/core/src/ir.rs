@@ -161,6 +161,8 @@ pub enum GenRandom {
         /// The reported value.
         value: Atom,
     },
+    /// A marginal or normalised program in place: its choices stand at their own addresses. No output. The only statement of its function.
+    Integral(Box<crate::Integral>),
 }
 
 /// Random operations of the estimator stage.
@@ -602,6 +604,7 @@ impl RandomOp for GenRandom {
             }
             GenRandom::Call { args, addr, .. } => args.iter().copied().chain(addr.atoms()).collect(),
             GenRandom::Factor(w) => vec![*w],
+            GenRandom::Integral(i) => i.atoms(),
             GenRandom::Report { value, addr } => std::iter::once(*value).chain(addr.atoms()).collect(),
         }
     }
@@ -618,6 +621,7 @@ impl RandomOp for GenRandom {
                 addr.map_atoms(f);
             }
             GenRandom::Factor(w) => *w = f(*w),
+            GenRandom::Integral(i) => i.map_atoms(f),
             GenRandom::Report { value, addr } => {
                 *value = f(*value);
                 addr.map_atoms(f);

@@ -10,6 +10,7 @@ mod builder;
 mod dist;
 mod ids;
 mod infer;
+mod integral;
 mod ir;
 mod module;
 mod prim;
@@ -24,6 +25,7 @@ pub use builder::Builder;
 pub use dist::{DistInst, StrategyInst, StrategyNeed};
 pub use ids::{DetId, DistId, EstId, GenId, StrategyId, Var};
 pub use infer::result_tys;
+pub use integral::{Algorithm, Integral, IntegralKind, Proposal, Resampling};
 pub use ir::{
     Address, AnyRandom, Atom, Block, Det, DetRandom, DistUse, Est, EstRandom, Func, Gen, GenRandom, Linalg, Lit, Op, RandomOp,
     RandomView, ReduceOp, RngKind, Scan, Stage, Stmt, StrategyUse, VarInfo,

@@ -1,7 +1,8 @@
 //! A module: functions of the three stages with the distributions and strategies they use.
 
 use crate::{
-    Block, Det, DetId, DistId, DistInst, Est, EstId, Func, Gen, GenId, GenRandom, Op, StrategyId, StrategyInst, Support, Ty, Var,
+    Block, Det, DetId, DistId, DistInst, Est, EstId, Func, Gen, GenId, GenRandom, Op, Stmt, StrategyId, StrategyInst, Support,
+    Ty, Var,
 };
 use ppl_diag::Span;
 use std::collections::HashMap;
@@ -106,6 +107,30 @@ impl Module {
         out
     }
 
+    /// Whether the log density of a generative function is an estimate: some program inside is marginal or normalised, and not exactly.
+    pub fn density_is_estimated(&self, id: GenId) -> bool {
+        fn block(m: &Module, b: &Block<Gen>) -> bool {
+            b.stmts.iter().any(|s| match &s.op {
+                Op::Random(GenRandom::Call { callee, .. }) => m.density_is_estimated(*callee),
+                Op::Random(GenRandom::Integral(i)) => {
+                    i.algorithm != crate::Algorithm::Enumeration
+                        || m.density_is_estimated(i.callee)
+                        || i.proposal.as_ref().is_some_and(|p| m.density_is_estimated(p.callee))
+                }
+                op => crate::op_blocks(op).into_iter().any(|b| block(m, b)),
+            })
+        }
+        block(self, &self.generative(id).body)
+    }
+
+    /// The marginal or normalised program that a function is, if it is one.
+    pub fn integral(&self, id: GenId) -> Option<&crate::Integral> {
+        match self.generative(id).body.stmts.as_slice() {
+            [Stmt { op: Op::Random(GenRandom::Integral(i)), .. }] => Some(i),
+            _ => None,
+        }
+    }
+
     /// The reported quantities of a generative function, in program order.
     pub fn reports(&self, id: GenId) -> Vec<ReportInfo> {
         let mut out = Vec::new();
@@ -169,6 +194,11 @@ impl Module {
                             ty: r.ty.lifted(&outer),
                             span: r.span,
                         }));
+                    }
+                }
+                Op::Random(GenRandom::Integral(i)) if wanted == Wanted::Choices => {
+                    for (_, c) in self.choices(i.callee).into_iter().enumerate().filter(|(k, _)| i.keeps(*k)) {
+                        emit(Entry::Choice(c));
                     }
                 }
                 Op::Random(GenRandom::Report { addr, value }) => emit(Entry::Report(ReportInfo {

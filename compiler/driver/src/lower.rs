@@ -5,7 +5,10 @@ use ppl_core::{Det, Est, Func};
 use ppl_diag::{Code, Diagnostic, Span};
 use ppl_opt::{PassManager, PassTiming, When};
 use ppl_transform::step::{Direction, Layout, Learned, Optimizer, StepSpec};
-use ppl_transform::{Avoid, Chosen, batch, inline, smooth, smooth_avoiding, strategies, strategies_value_only, vjp};
+use ppl_transform::{
+    Avoid, Chosen, EliminationCost, batch, inline, inline_with_costs, smooth, smooth_avoiding, strategies, strategies_value_only,
+    vjp,
+};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -27,6 +30,8 @@ pub struct Cx {
     pub skip: Vec<String>,
     /// Leave out rules that change rounding.
     pub exact: bool,
+    /// What exact sums over finite choices cost, in the order in which they were met.
+    pub eliminations: Vec<EliminationCost>,
 }
 
 /// A deterministic function with what it takes.
@@ -57,6 +62,8 @@ pub struct FitCode {
     pub reference: Func<Det>,
     /// The objective for each of many particles.
     pub estimate: Lowered,
+    /// The reports, in the plan's order.
+    pub reports: Vec<Lowered>,
     /// Draws from the guide.
     pub draws: Option<Lowered>,
     /// Strategy of each choice of the objective.
@@ -108,7 +115,8 @@ fn fault(message: &str, f: &Func<Det>) -> Diagnostic {
 fn flat(program: &Program, entry: &Entry, cx: &mut Cx) -> Result<Func<Est>, Vec<Diagnostic>> {
     let func = program.module.est(entry.func);
     cx.show("core", || program.module.to_string());
-    let f = cx.time("inline", || inline(&program.module, func))?;
+    let (f, costs) = cx.time("inline", || inline_with_costs(&program.module, func))?;
+    cx.eliminations.extend(costs.into_iter().filter(|c| !cx.eliminations.contains(c)).collect::<Vec<_>>());
     cx.show("inline", || f.to_string());
     Ok(f)
 }
@@ -118,14 +126,12 @@ fn exempt(program: &Program) -> HashSet<Span> {
     program.continuous.iter().copied().collect()
 }
 
+/// A program with its strategies, its surrogate, and what was chosen.
+type Surrogate = (Func<Est>, Func<Det>, Vec<Chosen>);
+
 /// The program with its strategies, its surrogate, and what was chosen. Where the compiler's own choice turns out not to be possible
 /// (too many combinations, lanes that are coupled), it takes the next one.
-fn surrogate(
-    program: &Program,
-    flat: &Func<Est>,
-    learned: &[bool],
-    cx: &mut Cx,
-) -> Result<(Func<Est>, Func<Det>, Vec<Chosen>), Vec<Diagnostic>> {
+fn surrogate(program: &Program, flat: &Func<Est>, learned: &[bool], cx: &mut Cx) -> Result<Surrogate, Vec<Diagnostic>> {
     let mut avoid = Avoid::new();
     let mut first: Option<Vec<Diagnostic>> = None;
     loop {
@@ -296,6 +302,7 @@ pub fn lower_fit(
     cx.optimise(&mut gradient, program, When::AfterVjp)?;
     let emit = cx.emit.take();
     let estimate = lower_values(program, &plan.estimate, cx)?;
+    let reports = plan.reports.iter().map(|r| lower_values(program, &r.entry, cx)).collect::<Result<Vec<_>, _>>()?;
     let draws = plan.draws.as_ref().map(|d| lower_draws(program, d, cx)).transpose()?;
     cx.emit = emit;
     let learned = smooth_at
@@ -305,5 +312,5 @@ pub fn lower_fit(
             _ => None,
         })
         .collect();
-    Ok(FitCode { step, layout, inputs, learned, gradient, reference, estimate, draws, chosen })
+    Ok(FitCode { step, layout, inputs, learned, gradient, reference, estimate, reports, draws, chosen })
 }

@@ -306,8 +306,15 @@ pub(crate) fn fit(cx: &mut Cx<'_>, model: Option<Expr>, clauses: Vec<FitClause>)
     fit
 }
 
+/// `report(iwelbo(50))` after `using` is a setting.
+fn is_report(callee: &Expr) -> bool {
+    matches!(&callee.kind, ExprKind::Name(n) if n == "report")
+}
+
 fn using(cx: &mut Cx<'_>, fit: &mut Fit, entry: Result<Expr, Setting>) {
     match entry {
+        // A fit may report several estimates.
+        Err(setting) if setting.name == "report" => fit.settings.push(setting),
         Err(setting) => {
             if let Some(first) = fit.settings.iter().find(|s| s.name.name == setting.name.name) {
                 let d = Diagnostic::error(Code("E0015"), format!("`{}` is set twice", setting.name))
@@ -318,6 +325,11 @@ fn using(cx: &mut Cx<'_>, fit: &mut Fit, entry: Result<Expr, Setting>) {
             } else {
                 fit.settings.push(setting);
             }
+        }
+        Ok(Expr { span, kind: ExprKind::Call { callee, args } }) if is_report(&callee) => {
+            let ExprKind::Name(name) = callee.kind else { return };
+            let settings = args.into_iter().map(|a| Setting { span, name: name.clone(), value: a.value });
+            fit.settings.extend(settings);
         }
         Ok(e) => match &fit.optimizer {
             None => fit.optimizer = Some(e),

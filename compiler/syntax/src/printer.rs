@@ -367,8 +367,14 @@ impl<'a> Printer<'a> {
                 }
                 p.list(&f.settings, |p, s| {
                     p.push(s.name.as_str());
-                    p.push(" ");
-                    p.expr(&s.value, expr::POSTFIX);
+                    if s.name == "report" {
+                        p.push("(");
+                        p.expr(&s.value, expr::EXPR);
+                        p.push(")");
+                    } else {
+                        p.push(" ");
+                        p.expr(&s.value, expr::POSTFIX);
+                    }
                 });
             }));
         }

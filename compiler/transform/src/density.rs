@@ -2,7 +2,7 @@
 //!
 //! in:    `Gen`, verified
 //! out:   `Est`: `(args.., choices..) -> (results.., reports.., log_w)`, in the orders of `Module::choices`, `Module::reports`
-//! keeps: spans, the order of choices; draws nothing
+//! keeps: spans, the order of choices; draws inside `marginal` and `normalize` only
 //!
 //! ```text
 //!   D[ x ~ d at a; k ]      =  x = t.a;  w += log_density(d, x);  D[k]
@@ -15,35 +15,66 @@
 //!   D[ ret e ]              =  (e, r, w)
 //! ```
 //!
+//! Other readings of a program differ in what they do at a choice ([`Mode`]): `propose` scores what is kept and draws the rest.
+//!
 //! Weights are stacked and summed outside loops, so that costs can be scoped to iterations.
 
 use crate::expand::{Cx, Head, Hook, sum};
-use crate::inline::Inliner;
+use crate::inline::{Inliner, label_prefix};
 use crate::sim::{Pending, Scope, Stacked};
-use ppl_core::{Atom, Block, Builder, Est, EstRandom, Func, Gen, GenId, GenRandom, Op, Stmt, Ty, Var};
+use ppl_core::{Atom, Block, Builder, Choice, Est, EstRandom, Func, Gen, GenId, GenRandom, Op, Stmt, Ty, Var};
 use ppl_diag::Diagnostic;
+
+/// What a reading of a program does at a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Mode {
+    /// Its value is given, and its density counts.
+    Scored,
+    /// Its value is given, and its density does not count.
+    Known,
+    /// It is drawn, and its density does not count.
+    Drawn,
+}
 
 /// `density` of one program. Errors: those of the programs that it calls.
 pub(crate) fn density(cx: &mut Inliner<'_>, id: GenId) -> Result<Func<Est>, Vec<Diagnostic>> {
+    let modes = vec![Mode::Scored; cx.module.choices(id).len()];
+    reading(cx, id, &modes)
+}
+
+/// A reading of a program: `(args.., given choices..) -> (results.., reports.., drawn choices.., log_w)`, by the mode of each choice. `factor`s
+/// count. Errors: those of the programs that it calls; a marginal or normalised program inside of which only a part is given (E0425).
+pub(crate) fn reading(cx: &mut Inliner<'_>, id: GenId, modes: &[Mode]) -> Result<Func<Est>, Vec<Diagnostic>> {
     let g = cx.module.generative(id).clone();
     let mut b = Builder::<Est>::new(format!("{}.density", g.name));
     b.func.span = g.span;
     let args: Vec<Atom> = g.params.iter().map(|p| b.param(g.vars[p.index()].name.clone(), g.ty(*p).clone()).into()).collect();
     let mut trace = Vec::new();
-    for (c, order) in cx.module.choices(id).into_iter().zip(orders(cx, &g.body)) {
-        trace.push(View { value: b.param(c.addr, c.ty).into(), axes: order });
+    for ((c, order), mode) in cx.module.choices(id).into_iter().zip(orders(cx, &g.body)).zip(modes) {
+        trace.push((*mode != Mode::Drawn).then(|| View { value: b.param(c.addr, c.ty).into(), axes: order }));
     }
     let scopes = vec![Scope::default()];
-    let mut pass =
-        Density { cx, trace: vec![trace], next: 0, loops: Vec::new(), scopes, pending: Vec::new(), errors: Vec::new() };
+    let mut pass = Density {
+        cx,
+        program: g.name.clone(),
+        modes,
+        trace: vec![trace],
+        next: 0,
+        loops: Vec::new(),
+        scopes,
+        pending: Vec::new(),
+        errors: Vec::new(),
+    };
     let mut copy = Cx::new(&g, &args);
     let mut results = copy.block(&mut b, &mut pass, &g.body);
     if !pass.errors.is_empty() {
         return Err(pass.errors);
     }
     let scope = pass.scopes.pop().unwrap_or_default();
-    for r in &scope.choices {
-        results.push(r.in_address_order(&mut b));
+    for drawn in [false, true] {
+        for r in scope.choices.iter().filter(|r| r.choice == drawn) {
+            results.push(r.in_address_order(&mut b));
+        }
     }
     results.push(sum(&mut b, scope.weights));
     Ok(b.finish(results))
@@ -57,6 +88,9 @@ fn orders(cx: &Inliner<'_>, block: &Block<Gen>) -> Vec<Vec<Var>> {
             Op::Random(GenRandom::Sample { addr, .. }) => out.push(addr.indices.clone()),
             Op::Random(GenRandom::Call { callee, addr, .. }) => {
                 out.extend(cx.module.choices(*callee).iter().map(|_| addr.indices.clone()));
+            }
+            Op::Random(GenRandom::Integral(i)) => {
+                out.extend((0..cx.module.choices(i.callee).len()).filter(|k| i.keeps(*k)).map(|_| Vec::new()));
             }
             op => ppl_core::op_blocks(op).into_iter().for_each(|b| out.extend(orders(cx, b))),
         }
@@ -74,8 +108,10 @@ struct View {
 
 struct Density<'a, 'm> {
     cx: &'a mut Inliner<'m>,
-    /// Views of every choice, for each enclosing loop.
-    trace: Vec<Vec<View>>,
+    program: String,
+    modes: &'a [Mode],
+    /// Views of every choice that is given, for each enclosing loop.
+    trace: Vec<Vec<Option<View>>>,
     /// Number of the next choice.
     next: usize,
     loops: Vec<Var>,
@@ -97,51 +133,111 @@ impl Density<'_, '_> {
         self.scopes.pop().unwrap_or_default()
     }
 
-    /// The next `n` choices of the trace.
-    fn take(&mut self, n: usize) -> Vec<Atom> {
+    /// The next `n` choices: their modes, and the values of those that are given.
+    fn take(&mut self, n: usize) -> (Vec<Mode>, Vec<Atom>) {
         let views = self.trace.last().map_or(&[][..], Vec::as_slice);
-        let out = views.iter().skip(self.next).take(n).map(|v| v.value).collect();
+        let given = views.iter().skip(self.next).take(n).flatten().map(|v| v.value).collect();
+        let modes = self.modes.iter().skip(self.next).take(n).copied().collect();
         self.next += n;
-        out
+        (modes, given)
+    }
+
+    fn leaves(&mut self, value: Atom, order: &[Var], choice: bool, fill: f64) {
+        let loops = self.loops.clone();
+        self.scope().choices.push(Stacked { value, loops, order: order.to_vec(), fill, choice });
     }
 
     fn report(&mut self, value: Atom, order: &[Var]) {
-        let loops = self.loops.clone();
-        self.scope().choices.push(Stacked { value, loops, order: order.to_vec(), fill: 0.0 });
+        self.leaves(value, order, false, 0.0);
+    }
+
+    fn fail(&mut self, e: Vec<Diagnostic>) -> Vec<Atom> {
+        self.errors.extend(e);
+        Vec::new()
     }
 }
 
 impl Hook<Gen, Est> for Density<'_, '_> {
     fn random(&mut self, b: &mut Builder<Est>, cx: &mut Cx<'_, Gen>, stmt: &Stmt<Gen>, op: &GenRandom) -> Vec<Atom> {
         match op {
-            GenRandom::Sample { dist, .. } => {
+            GenRandom::Sample { dist, addr, strategy } => {
                 let mut dist = dist.clone();
                 dist.args = cx.atoms(&dist.args);
-                let x = self.take(1);
-                if let [x] = x[..] {
-                    let w = b.emit1(Op::Random(EstRandom::LogDensity { dist, x }), "lp", Ty::FLOAT);
+                let (mode, x) = self.take(1);
+                if mode == [Mode::Drawn] {
+                    let x = crate::sim::draw(b, cx, stmt, &dist, strategy, format!("{}.{}", self.program, addr.name));
+                    let fill = self.cx.filler(dist.dist);
+                    self.leaves(x, &addr.indices, true, fill);
+                    return vec![x];
+                }
+                if let ([x], [Mode::Scored]) = (&x[..], &mode[..]) {
+                    let w = b.emit1(Op::Random(EstRandom::LogDensity { dist, x: *x }), "lp", Ty::FLOAT);
                     self.scope().weights.push(w);
                 }
                 x
             }
             GenRandom::Call { callee, args, addr } => {
-                let trace = self.take(self.cx.module.choices(*callee).len());
-                let f = match self.cx.density(*callee) {
+                let (modes, given) = self.take(self.cx.module.choices(*callee).len());
+                let mut f = match self.cx.reading(*callee, &modes) {
                     Ok(f) => f,
-                    Err(e) => {
-                        self.errors.extend(e);
-                        return Vec::new();
-                    }
+                    Err(e) => return self.fail(e),
                 };
-                let mut all = cx.atoms(args);
-                all.extend(trace);
-                let mut outs = b.inline(&f, &all);
+                let name = self.cx.module.generative(*callee).name.clone();
+                label_prefix(&mut f.body, &name, &format!("{}.{}", self.program, addr.name));
+                let mut outs = b.inline(&f, &[cx.atoms(args), given].concat());
                 let w = outs.pop().unwrap_or(Atom::float(0.0));
                 self.scope().weights.push(w);
-                for r in outs.split_off(stmt.outs.len()) {
-                    self.report(r, &addr.indices);
+                let more = outs.split_off(stmt.outs.len());
+                let reports = self.cx.module.reports(*callee).len();
+                more[..reports].iter().for_each(|r| self.report(*r, &addr.indices));
+                let choices = self.cx.module.choices(*callee);
+                let drawn = choices.iter().zip(&modes).filter(|(_, m)| **m == Mode::Drawn);
+                for ((c, _), x) in drawn.zip(&more[reports..]) {
+                    let fill = self.cx.filler(c.dist);
+                    self.leaves(*x, &addr.indices, true, fill);
                 }
                 outs
+            }
+            GenRandom::Integral(i) => {
+                let mut i = (**i).clone();
+                i.map_atoms(&mut |a| cx.atom(a));
+                let kept: Vec<Choice> = self
+                    .cx
+                    .module
+                    .choices(i.callee)
+                    .into_iter()
+                    .enumerate()
+                    .filter(|(k, _)| i.keeps(*k))
+                    .map(|(_, c)| c)
+                    .collect();
+                let (modes, given) = self.take(kept.len());
+                let all = |m: Mode| modes.iter().all(|x| *x == m);
+                if all(Mode::Scored) {
+                    return match self.cx.integral_density(b, &self.program, &i, &given) {
+                        Ok(w) => {
+                            self.scope().weights.push(w);
+                            Vec::new()
+                        }
+                        Err(e) => self.fail(e),
+                    };
+                }
+                if all(Mode::Known) {
+                    return Vec::new();
+                }
+                if !all(Mode::Drawn) {
+                    let d = crate::marginal::partly_given(&self.program, stmt.span);
+                    return self.fail(vec![d]);
+                }
+                match self.cx.integral_sim(b, &self.program, &i) {
+                    Ok((values, _)) => {
+                        for (x, c) in values.into_iter().zip(kept) {
+                            let fill = self.cx.filler(c.dist);
+                            self.leaves(x, &[], true, fill);
+                        }
+                        Vec::new()
+                    }
+                    Err(e) => self.fail(e),
+                }
             }
             GenRandom::Factor(w) => {
                 let w = cx.atom(*w);
@@ -160,7 +256,7 @@ impl Hook<Gen, Est> for Density<'_, '_> {
         let inside = self.next..self.next + orders(self.cx, body).len();
         let mut views = self.trace.last().cloned().unwrap_or_default();
         let mut xs = Vec::new();
-        for view in views.get_mut(inside).unwrap_or_default() {
+        for view in views.get_mut(inside).unwrap_or_default().iter_mut().flatten() {
             let Some(at) = view.axes.iter().position(|v| *v == head.old) else { continue };
             let mut perm: Vec<usize> = (0..b.ty(view.value).rank()).collect();
             let axis = perm.remove(at);
@@ -183,7 +279,7 @@ impl Hook<Gen, Est> for Density<'_, '_> {
     }
 
     fn begin(&mut self, b: &mut Builder<Est>, head: Head) {
-        for view in self.trace.last_mut().map_or(&mut [][..], Vec::as_mut_slice) {
+        for view in self.trace.last_mut().map_or(&mut [][..], Vec::as_mut_slice).iter_mut().flatten() {
             if !head.scan && view.axes.first() == Some(&head.old) {
                 view.value = b.gather(view.value, head.index.into(), 0);
                 view.axes.remove(0);

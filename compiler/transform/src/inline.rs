@@ -10,6 +10,8 @@
 //!   I[ y = call f(e) ]     =  y = I[f](e)
 //! ```
 
+use crate::density::Mode;
+use crate::eliminate::EliminationCost;
 use crate::expand::{Cx, Hook};
 use ppl_core::{Atom, Block, Builder, Est, EstId, EstRandom, Func, GenId, Module, Op, Stmt};
 use ppl_diag::{Code, Diagnostic};
@@ -19,9 +21,18 @@ use std::collections::HashMap;
 ///
 /// Errors: a program with `factor` is simulated (E0401); functions call each other in a circle (E0501).
 pub fn inline(module: &Module, func: &Func<Est>) -> Result<Func<Est>, Vec<Diagnostic>> {
-    let mut f = Inliner::new(module).flat(func)?;
+    Ok(inline_with_costs(module, func)?.0)
+}
+
+/// As [`inline`], with what the exact sums over finite choices in it cost.
+///
+/// # Errors
+/// As [`inline`].
+pub fn inline_with_costs(module: &Module, func: &Func<Est>) -> Result<(Func<Est>, Vec<EliminationCost>), Vec<Diagnostic>> {
+    let mut cx = Inliner::new(module);
+    let mut f = cx.flat(func)?;
     distinct_labels(&mut f.body, &mut HashMap::new());
-    Ok(f)
+    Ok((f, cx.costs))
 }
 
 /// `(args..) -> (results.., choices.., log_q)` of a generative function.
@@ -35,7 +46,7 @@ pub fn sim(module: &Module, id: GenId) -> Result<Func<Est>, Vec<Diagnostic>> {
 ///
 /// Errors: recursion (E0501).
 pub fn density(module: &Module, id: GenId) -> Result<Func<Est>, Vec<Diagnostic>> {
-    Inliner::new(module).density(id)
+    crate::density::density(&mut Inliner::new(module), id)
 }
 
 /// A sample's label as users know it: without the ordinal that tells apart repeated calls.
@@ -47,8 +58,10 @@ pub fn user_label(label: &str) -> &str {
 pub(crate) struct Inliner<'m> {
     pub(crate) module: &'m Module,
     sims: HashMap<GenId, Func<Est>>,
-    densities: HashMap<GenId, Func<Est>>,
+    densities: HashMap<(GenId, Vec<Mode>), Func<Est>>,
     ests: HashMap<EstId, Func<Est>>,
+    /// What sums over finite choices cost.
+    pub(crate) costs: Vec<EliminationCost>,
     /// What is being made, outermost first.
     active: Vec<Making>,
 }
@@ -62,7 +75,14 @@ enum Making {
 
 impl<'m> Inliner<'m> {
     pub(crate) fn new(module: &'m Module) -> Self {
-        Inliner { module, sims: HashMap::new(), densities: HashMap::new(), ests: HashMap::new(), active: Vec::new() }
+        Inliner {
+            module,
+            sims: HashMap::new(),
+            densities: HashMap::new(),
+            ests: HashMap::new(),
+            costs: Vec::new(),
+            active: Vec::new(),
+        }
     }
 
     pub(crate) fn sim(&mut self, id: GenId) -> Result<Func<Est>, Vec<Diagnostic>> {
@@ -75,11 +95,17 @@ impl<'m> Inliner<'m> {
     }
 
     pub(crate) fn density(&mut self, id: GenId) -> Result<Func<Est>, Vec<Diagnostic>> {
-        if let Some(f) = self.densities.get(&id) {
+        let modes = vec![Mode::Scored; self.module.choices(id).len()];
+        self.reading(id, &modes)
+    }
+
+    pub(crate) fn reading(&mut self, id: GenId, modes: &[Mode]) -> Result<Func<Est>, Vec<Diagnostic>> {
+        let key = (id, modes.to_vec());
+        if let Some(f) = self.densities.get(&key) {
             return Ok(f.clone());
         }
-        let f = self.making(Making::Density(id), |cx| crate::density::density(cx, id))?;
-        self.densities.insert(id, f.clone());
+        let f = self.making(Making::Density(id), |cx| crate::density::reading(cx, id, modes))?;
+        self.densities.insert(key, f.clone());
         Ok(f)
     }
 

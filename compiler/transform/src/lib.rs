@@ -8,15 +8,20 @@
 
 pub mod batch;
 mod density;
+mod eliminate;
 mod expand;
 mod inline;
+mod marginal;
+mod normalize;
 mod scope;
 mod sim;
+mod smc;
 mod smooth;
 pub mod step;
 mod strategies;
 pub mod vjp;
 
-pub use inline::{density, inline, sim, user_label};
+pub use eliminate::EliminationCost;
+pub use inline::{density, inline, inline_with_costs, sim, user_label};
 pub use smooth::{Avoid, Chosen, SmoothConflict, SmoothSource, smooth, smooth_avoiding};
 pub use strategies::{strategies, strategies_value_only};

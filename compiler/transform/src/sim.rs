@@ -9,6 +9,7 @@
 //!   S[ s ~ g(e) at a; k ]     =  (s, t, q') = sim g(e);  q += q';  S[k]                 t are outputs, at a.t
 //!   S[ map i { b }; k ]       =  (r, t, qs) = map i { S[b] };  q += sum(qs);  S[k]      axes in the address's order
 //!   S[ if c { b } else { b' }; k ]  =  each branch returns its q and its choices, fillers inside the support for the other's
+//!   S[ marginal, normalize; k ]  =  (t, q') as in [`mod@crate::marginal`], [`mod@crate::normalize`];  q += q'
 //!   S[ report r = e; k ]      =  S[k]
 //!   S[ ret e ]                =  (e, t, q)
 //! ```
@@ -17,7 +18,9 @@
 
 use crate::expand::{Cx, Head, Hook, sum, sum_first};
 use crate::inline::{Inliner, label_prefix};
-use ppl_core::{Atom, Builder, DistId, Est, EstRandom, Func, Gen, GenId, GenRandom, Op, Stmt, Support, Ty, Var};
+use ppl_core::{
+    Atom, Builder, DistId, DistUse, Est, EstRandom, Func, Gen, GenId, GenRandom, Op, Stmt, StrategyUse, Support, Ty, Var,
+};
 use ppl_diag::{Code, Diagnostic};
 
 /// `sim` of one program. Errors: `factor` inside (E0401).
@@ -58,6 +61,8 @@ pub(crate) struct Stacked {
     pub(crate) order: Vec<Var>,
     /// What stands for it where its branch is not taken.
     pub(crate) fill: f64,
+    /// Whether it is a choice, not a report.
+    pub(crate) choice: bool,
 }
 
 impl Stacked {
@@ -158,7 +163,7 @@ impl Sim<'_, '_> {
 
     fn choice(&mut self, value: Atom, order: &[Var], fill: f64) {
         let loops = self.loops.clone();
-        self.scope().choices.push(Stacked { value, loops, order: order.to_vec(), fill });
+        self.scope().choices.push(Stacked { value, loops, order: order.to_vec(), fill, choice: true });
     }
 
     fn pop(&mut self) -> Scope {
@@ -172,14 +177,7 @@ impl Hook<Gen, Est> for Sim<'_, '_> {
             GenRandom::Sample { dist, addr, strategy } => {
                 let mut dist = dist.clone();
                 dist.args = cx.atoms(&dist.args);
-                let mut strategy = strategy.clone();
-                if let ppl_core::StrategyUse::Named { args, .. } = &mut strategy {
-                    *args = cx.atoms(args);
-                }
-                let label = format!("{}.{}", self.program, addr.name);
-                let outs = cx.declare(stmt, std::iter::empty());
-                let x = b.emit(Op::Random(EstRandom::Sample { dist: dist.clone(), strategy, label }), outs);
-                let x = x.first().map_or(Atom::float(0.0), |v| (*v).into());
+                let x = draw(b, cx, stmt, &dist, strategy, format!("{}.{}", self.program, addr.name));
                 let q = b.emit1(Op::Random(EstRandom::LogDensity { dist: dist.clone(), x }), "lq", Ty::FLOAT);
                 self.scope().weights.push(q);
                 let fill = self.cx.filler(dist.dist);
@@ -219,6 +217,23 @@ impl Hook<Gen, Est> for Sim<'_, '_> {
                 Vec::new()
             }
             GenRandom::Report { .. } => Vec::new(),
+            GenRandom::Integral(i) => {
+                let mut i = (**i).clone();
+                i.map_atoms(&mut |a| cx.atom(a));
+                let choices = self.cx.module.choices(i.callee);
+                match self.cx.integral_sim(b, &self.program, &i) {
+                    Ok((values, w)) => {
+                        self.scope().weights.push(w);
+                        let kept = choices.iter().enumerate().filter(|(k, _)| i.keeps(*k));
+                        for (x, (_, c)) in values.into_iter().zip(kept) {
+                            let fill = self.cx.filler(c.dist);
+                            self.choice(x, &[], fill);
+                        }
+                    }
+                    Err(e) => self.errors.extend(e),
+                }
+                Vec::new()
+            }
         }
     }
 
@@ -265,6 +280,24 @@ impl Hook<Gen, Est> for Sim<'_, '_> {
             self.scope().absorb(b, p, &outs, false);
         }
     }
+}
+
+/// One sample with its strategy: the value.
+pub(crate) fn draw(
+    b: &mut Builder<Est>,
+    cx: &Cx<'_, Gen>,
+    stmt: &Stmt<Gen>,
+    dist: &DistUse,
+    strategy: &StrategyUse,
+    label: String,
+) -> Atom {
+    let mut strategy = strategy.clone();
+    if let StrategyUse::Named { args, .. } = &mut strategy {
+        *args = cx.atoms(args);
+    }
+    let outs = cx.declare(stmt, std::iter::empty());
+    let x = b.emit(Op::Random(EstRandom::Sample { dist: dist.clone(), strategy, label }), outs);
+    x.first().map_or(Atom::float(0.0), |v| (*v).into())
 }
 
 /// A number that, repeated, lies inside the support.

@@ -1,6 +1,7 @@
 //! What a fit prints and saves.
 
-use super::{Estimated, Fitted, Settings};
+use super::bounds::{self, FIELDS, Valued};
+use super::{Fitted, Settings};
 use crate::engine::{Globals, INITIAL, Machine, evaluate};
 use crate::model::Model;
 use crate::report::{Failure, terminal_width};
@@ -12,7 +13,7 @@ use ppl_fit::data::Array;
 use ppl_fit::rundir::{Place, RunFiles, write_run};
 use ppl_fit::step::Param;
 use ppl_fit::summary::{Draws, Summary, number};
-use ppl_transform::Chosen;
+use ppl_transform::{Chosen, EliminationCost};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -31,10 +32,14 @@ pub(crate) struct Outcome {
     pub(crate) plan: FitPlan,
     /// Strategy of each choice.
     pub(crate) chosen: Vec<Chosen>,
+    /// Finite choices that are summed exactly.
+    pub(crate) eliminations: Vec<EliminationCost>,
     /// Draws from the fitted guide.
     pub(crate) draws: Draws,
     /// The objective at the end.
-    pub(crate) estimate: Option<Estimated>,
+    pub(crate) objective: Valued,
+    /// What else is reported.
+    pub(crate) reports: Vec<Valued>,
     /// The loop's outcome; parameters are unconstrained.
     pub(crate) fitted: Fitted,
     /// Constrained parameters.
@@ -72,8 +77,9 @@ fn constrained(model: &Model, fitted: &Program, name: &str, globals: &Globals) -
 }
 
 impl Outcome {
-    fn objective(&self) -> &str {
-        &self.plan.objective_name
+    /// The objective and the reports.
+    pub(super) fn valued(&self) -> Vec<Valued> {
+        std::iter::once(&self.objective).chain(&self.reports).cloned().collect()
     }
 
     fn summary(&self) -> Summary {
@@ -98,18 +104,12 @@ impl Outcome {
             number(f.steps_per_second()),
             f.status()
         );
-        if let Some(e) = &self.estimate {
-            let _ = writeln!(
-                out,
-                "{} = {} +/- {} (Monte Carlo error, {} draws at the final parameters)",
-                self.objective(),
-                number(e.mean),
-                number(e.se),
-                e.draws
-            );
-        }
+        let all = self.valued();
+        all.iter().for_each(|v| out += &v.lines());
+        out += &bounds::gap(&all).map_or(String::new(), |g| g.line());
         if !quiet {
             out += &self.strategies();
+            out += &self.eliminations();
         }
         if !self.draws.names.is_empty() {
             out.push('\n');
@@ -148,36 +148,40 @@ impl Outcome {
         if out.is_empty() { out } else { format!("strategies\n{out}") }
     }
 
-    /// The summary as JSON.
+    fn eliminations(&self) -> String {
+        let lines: Vec<String> = self.eliminations.iter().map(|e| format!("  {}\n", elimination(e))).collect();
+        if lines.is_empty() { String::new() } else { format!("summed exactly\n{}", lines.concat()) }
+    }
+
+    /// The summary as JSON text.
     pub(crate) fn json(&self, saved: Option<&Path>) -> String {
+        format!("{:#}\n", self.json_value(saved))
+    }
+
+    /// The summary as JSON.
+    pub(super) fn json_value(&self, saved: Option<&Path>) -> Value {
         let summary = self.summary().to_json();
         let parameters: Map<String, Value> =
             self.parameters.iter().map(|p| (p.name.clone(), nested(&Ty::float(p.shape.clone()), &p.values))).collect();
-        let value = json!({
+        json!({
             "status": self.fitted.status(),
             "failure": self.failure.as_ref().map(|d| json!({ "code": d.code.0, "title": d.title })),
             "model": self.plan.model,
             "guide": self.plan.guide,
-            "objective": self.objective_json(),
+            "objective": self.objective.json(),
+            "reports": self.reports.iter().map(Valued::json).collect::<Vec<_>>(),
+            "gap": bounds::gap(&self.valued()).map(|g| g.json()),
+            "columns": FIELDS.iter().map(|(n, t)| ((*n).to_string(), (*t).into())).collect::<Map<String, Value>>(),
             "rows": summary["rows"],
             "draws": self.draws.len(),
             "parameters": parameters,
             "strategies": self.chosen.iter().map(strategy_json).collect::<Vec<_>>(),
+            "summed": self.eliminations.iter().map(elimination_json).collect::<Vec<_>>(),
             "seed": self.settings.machine.seed,
             "steps": self.fitted.trace.steps(),
             "seconds": self.fitted.elapsed.as_secs_f64(),
             "notes": self.fitted.notes,
             "run": saved.map(|p| p.display().to_string()),
-        });
-        format!("{value:#}\n")
-    }
-
-    fn objective_json(&self) -> Value {
-        json!({
-            "name": self.objective(),
-            "mean": self.estimate.map(|e| e.mean),
-            "mcse": self.estimate.map(|e| e.se),
-            "draws": self.estimate.map(|e| e.draws),
         })
     }
 
@@ -192,7 +196,9 @@ impl Outcome {
             "model_program": self.plan.model,
             "guide": self.plan.guide,
             "direction": if self.plan.maximize { "maximize" } else { "minimize" },
-            "objective": self.objective_json(),
+            "objective": self.objective.json(),
+            "reports": self.reports.iter().map(Valued::json).collect::<Vec<_>>(),
+            "gap": bounds::gap(&self.valued()).map(|g| g.json()),
             "optimizer": self.settings.optimizer.to_string(),
             "schedule": self.settings.optimizer.schedule,
             "particles": self.plan.particles,
@@ -256,4 +262,13 @@ pub(crate) fn nested(ty: &Ty, values: &[f64]) -> Value {
             Value::Array((0..*n).map(|i| nested(&inner, &values[i * width..(i + 1) * width])).collect())
         }
     }
+}
+
+/// One exact sum over finite choices, in a line.
+pub(crate) fn elimination(e: &EliminationCost) -> String {
+    format!("{}: {} ({} evaluations a density)", e.program, e.text, e.evaluations)
+}
+
+fn elimination_json(e: &EliminationCost) -> Value {
+    json!({ "program": e.program, "choices": e.choices, "how": e.text, "evaluations": e.evaluations })
 }

@@ -6,8 +6,8 @@ use super::{
     parse::{FuncParser, Parsed},
 };
 use crate::{
-    Address, AnyRandom, Atom, DetId, DetRandom, DistId, DistUse, EstId, EstRandom, GenId, GenRandom, Linalg, Op, PRIMS, Prim,
-    RandomOp, ReduceOp, RngKind, Stage, StrategyId, StrategyUse,
+    Address, Algorithm, AnyRandom, Atom, DetId, DetRandom, DistId, DistUse, EstId, EstRandom, GenId, GenRandom, Integral,
+    IntegralKind, Linalg, Op, PRIMS, Prim, Proposal, RandomOp, ReduceOp, Resampling, RngKind, Stage, StrategyId, StrategyUse,
 };
 use ppl_diag::{Diagnostic, Span, did_you_mean};
 
@@ -71,8 +71,8 @@ impl<S: Stage> FuncParser<'_, S> {
             }
             "stop" => Op::Stop(self.atom()?),
             "call" => return self.call(at),
-            "sample" | "factor" | "report" | "draw" | "path" | "log_density" | "score" | "sim" | "density" | "continue"
-            | "random" => {
+            "sample" | "factor" | "report" | "marginal" | "normalize" | "draw" | "path" | "log_density" | "score" | "sim"
+            | "density" | "continue" | "random" => {
                 let r = self.random(keyword)?;
                 return self.of_stage(r, keyword, at);
             }
@@ -130,6 +130,7 @@ impl<S: Stage> FuncParser<'_, S> {
                 self.c.punct("=")?;
                 AnyRandom::Gen(GenRandom::Report { addr, value: self.atom()? })
             }
+            "marginal" | "normalize" => AnyRandom::Gen(GenRandom::Integral(Box::new(self.integral(keyword)?))),
             "draw" => AnyRandom::Est(EstRandom::Draw(self.dist()?)),
             "path" => AnyRandom::Est(EstRandom::Path(self.dist()?)),
             "log_density" => {
@@ -159,6 +160,56 @@ impl<S: Stage> FuncParser<'_, S> {
             }
             _ => AnyRandom::Det(self.draw()?),
         })
+    }
+
+    /// `gen@0(args; 2 = %z) keep [0, 1] by importance 5 using gen@1(args) trace index dist@0 by strategy@0()`.
+    fn integral(&mut self, keyword: &str) -> Parsed<Integral> {
+        let callee = GenId(self.c.reference("gen")?);
+        self.c.punct("(")?;
+        let args = if self.at_atom() { self.atoms()? } else { Vec::new() };
+        self.c.punct(";")?;
+        let mut given = Vec::new();
+        while !self.c.eat(")") {
+            let k = self.c.size()?;
+            self.c.punct("=")?;
+            given.push((k, self.atom()?));
+            if !self.c.eat(",") {
+                self.c.punct(")")?;
+                break;
+            }
+        }
+        let kind = if keyword == "marginal" {
+            self.c.word("keep")?;
+            IntegralKind::Marginal { keep: self.c.shape()? }
+        } else {
+            IntegralKind::Normalize
+        };
+        self.c.word("by")?;
+        let name = self.c.text("an algorithm")?;
+        let known = [Algorithm::Importance, Algorithm::Smc, Algorithm::Enumeration];
+        let Some(algorithm) = known.into_iter().find(|a| a.name() == name) else {
+            return self.c.error(self.c.last_span(), "expected `importance`, `smc` or `enumeration`");
+        };
+        let count = self.c.size()?;
+        let proposal = if self.c.eat_word("using") {
+            let callee = GenId(self.c.reference("gen")?);
+            let args = self.args()?;
+            Some(Proposal { callee, args, takes_trace: self.c.eat_word("trace") })
+        } else {
+            None
+        };
+        let index = if self.c.eat_word("index") {
+            let dist = DistId(self.c.reference("dist")?);
+            Some(Resampling { dist, strategy: self.strategy()? })
+        } else {
+            None
+        };
+        let mut sites = Vec::new();
+        while self.c.eat_word("site") {
+            let dist = DistId(self.c.reference("dist")?);
+            sites.push(Resampling { dist, strategy: self.strategy()? });
+        }
+        Ok(Integral { kind, callee, args, given, algorithm, count, proposal, index, sites })
     }
 
     fn draw(&mut self) -> Parsed<DetRandom> {

@@ -252,7 +252,28 @@ impl<S: Stage> Printer<'_, S> {
             GenRandom::Call { callee, args, addr } => format!("call {callee}({}) at {}", self.atoms(args), self.addr(addr)),
             GenRandom::Factor(w) => format!("factor {}", self.atom(w)),
             GenRandom::Report { addr, value } => format!("report {} = {}", self.addr(addr), self.atom(value)),
+            GenRandom::Integral(i) => self.integral(i),
         }
+    }
+
+    fn integral(&self, i: &crate::Integral) -> String {
+        let word = if i.kind == crate::IntegralKind::Normalize { "normalize" } else { "marginal" };
+        let given = list(&i.given, |(k, a)| format!("{k} = {}", self.atom(a)));
+        let mut out = format!("{word} {}({}; {given})", i.callee, self.atoms(&i.args));
+        if let crate::IntegralKind::Marginal { keep } = &i.kind {
+            let _ = write!(out, " keep {keep:?}");
+        }
+        let _ = write!(out, " by {} {}", i.algorithm.name(), i.count);
+        if let Some(p) = &i.proposal {
+            let _ = write!(out, " using {}({}){}", p.callee, self.atoms(&p.args), flag(p.takes_trace, "trace"));
+        }
+        if let Some(r) = &i.index {
+            let _ = write!(out, " index {}{}", r.dist, self.strategy(&r.strategy));
+        }
+        for r in &i.sites {
+            let _ = write!(out, " site {}{}", r.dist, self.strategy(&r.strategy));
+        }
+        out
     }
 
     fn est_random(&self, r: &EstRandom) -> String {
@@ -305,6 +326,7 @@ impl<S: Stage> Printer<'_, S> {
                     | EstRandom::LogDensity { dist: d, .. }
                     | EstRandom::Score { dist: d, .. },
                 ) => dist(d),
+                RandomView::Gen(GenRandom::Integral(i)) => name(m.gens.get(i.callee.index()).map(|f| &f.name)),
                 RandomView::Gen(GenRandom::Call { callee, .. })
                 | RandomView::Est(EstRandom::Sim { callee, .. } | EstRandom::Density { callee, .. }) => {
                     name(m.gens.get(callee.index()).map(|f| &f.name))

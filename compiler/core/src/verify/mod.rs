@@ -315,6 +315,11 @@ impl<S: Stage> Verifier<'_, S> {
             RandomView::Gen(GenRandom::Sample { addr, .. } | GenRandom::Call { addr, .. } | GenRandom::Report { addr, .. }) => {
                 self.address(stmt, addr)
             }
+            RandomView::Gen(GenRandom::Integral(_)) => {
+                if !self.loops.is_empty() {
+                    self.fault_in(stmt, "an integral stands at the top of its function");
+                }
+            }
             RandomView::Gen(GenRandom::Factor(_)) | RandomView::Est(_) => {}
             RandomView::Det(d) => self.lanes(stmt, d),
         }

@@ -49,6 +49,67 @@ pub(super) const CODES: &[CodeInfo] = &[
         page: "The score function differentiates the density at a fixed value. Where the support moves with the parameters (`uniform(a, b)` with learned bounds) it misses what enters and leaves the support.\n\nUse `by reparam`, or draw on fixed bounds and scale afterwards.",
     },
     CodeInfo {
+        code: Code("E0420"),
+        name: "a marginal of a target is simulated",
+        page: "`marginal { .. } of p() given { .. }` has a density: that of what is kept, together with what is given. Drawing from it would need the posterior, so it serves as a model, not as a guide.\n\nUse `normalize .. by sir(guide(), 20)` to draw from a posterior.",
+    },
+    CodeInfo {
+        code: Code("E0421"),
+        name: "a marginal or normalised program is run from part of its choices",
+        page: "Without a proposal, what is integrated out is proposed by running the program itself, with the kept and given choices scored. A program inside it that is itself marginal or normalised can be scored or simulated as a whole only.\n\nName an algorithm with a proposal: `marginal { x } of p() by importance(proposal, 5)`.",
+    },
+    CodeInfo {
+        code: Code("E0422"),
+        name: "a program cannot be run step by step",
+        page: "`smc` runs particles through the rounds of a program's loop and resamples them after each. The program must be one loop at its top level, with `carry` or reading earlier rounds, and statements before and after it. What is integrated out is chosen before the loop or in it, and densities after it depend on the last carried values, not on all of the loop's choices. A proposal has a loop of as many rounds.\n\nUse `importance` or `sir` for other programs.",
+    },
+    CodeInfo {
+        code: Code("E0423"),
+        name: "normalize without an algorithm",
+        page: "A target has no density that could be computed by itself: `normalize` needs to know how the posterior is approached.\n\n- `by sir(q, N)`: `N` draws of a proposal `q`, one of them chosen by its weight;\n- `by smc(q, N)`: the same step by step, for programs that are a loop;\n- `by enumeration`: exactly, where all that is not given has finitely many values.",
+    },
+    CodeInfo {
+        code: Code("E0424"),
+        name: "an unknown algorithm",
+        page: "The algorithms of `marginal` and `normalize` are `importance(q, N)` and `sir(q, N)` (the same weighted draws; a normalised program resamples one of them), `smc(q, N)` and `enumeration`. Without `q`, as in `importance(10)`, the program itself proposes.",
+    },
+    CodeInfo {
+        code: Code("E0425"),
+        name: "an integral without draws",
+        page: "`importance`, `sir` and `smc` estimate an integral from draws; the last argument is their number, at least 1.",
+    },
+    CodeInfo {
+        code: Code("E0426"),
+        name: "a proposal does not fit",
+        page: r#"A proposal makes exactly the choices that are integrated out, with their types and supports: a draw that it cannot make would be missing from the integral, without a sign of it.
+
+```ppl
+gen pair() {
+  u ~ normal(0, 1)
+  x ~ normal(u, 1)
+}
+gen aux(t: trace of pair) { u ~ normal(t.x / 2, 0.8) }
+let only_x = marginal { x } of pair() by importance(aux, 5)
+```
+
+A proposal that takes an argument gets the trace of what is kept."#,
+    },
+    CodeInfo {
+        code: Code("E0430"),
+        name: "enumeration of infinitely many values",
+        page: "Enumeration sums over choices with finitely many values that are known before running: `flip`, `categorical`, integers between known bounds.\n\nKeep the choice in the marginal, or integrate it out by `importance(proposal, 10)`.",
+    },
+    CodeInfo {
+        code: Code("E0431"),
+        name: "a posterior that cannot be drawn exactly",
+        page: "The choices of the program are coupled so that all their combinations were summed one by one. That gives the exact density, but draws go choice by choice through tables, which need the choices to depend on each other in plates and chains.\n\nUse `normalize .. by sir(guide(), 20)`.",
+    },
+    CodeInfo {
+        code: Code("E0432"),
+        name: "an elimination that is too large",
+        page: "Choices in a plate are summed element by element and the steps of a loop one after the other, which costs as much as the program itself times the number of values (squared, in a loop). The label says what stands against that here: a value that depends on several elements together, a carried value that depends on more than the choices of the step before, or tables of many choices at once. Then all combinations would have to be summed, and there are too many.\n\nUse `importance(proposal, 10)`, or keep the choices and give them a strategy in the guide.",
+    },
+    CodeInfo {
         code: Code("E0412"),
         name: "a strategy does not fit a distribution",
         page: r#"A strategy states what it needs, a distribution what it can do:
@@ -78,6 +139,27 @@ Move the function inside: `expect { log_mean_exp([for k in 5 { .. }]) }` is a lo
         code: Code("E0415"),
         name: "an objective is one number",
         page: r#"What is maximised or minimised, and what `expect { }` ends with, is one real number: not an array, not an int, not a program. Sum an array (`sum(..)`)."#,
+    },
+    CodeInfo {
+        code: Code("E0450"),
+        name: "estimates are compared",
+        page: r#"Two estimates are compared, or one is picked by `max` or `min`. Estimates are random numbers: the larger of two is larger than either expectation, and which of them is larger changes from draw to draw. Nor does the comparison mean much where they are bounds: a higher lower bound may only be a tighter one, and a lower and an upper bound lie on different sides of the same number.
+
+Report both after the fit, `using .., report(iwelbo(5))` or `--report 'iwelbo(5)'`: the command prints each with its direction and its Monte Carlo error, and the gap where there is a lower and an upper bound on the same evidence."#,
+    },
+    CodeInfo {
+        code: Code("E0451"),
+        name: "bounds on different evidences",
+        page: r#"A `report` stands beside the fit's objective, so that a reader compares the two. Both are bounds, but of different quantities: evidences of different programs, or of one program with different given values or arguments. Such numbers say nothing about each other.
+
+Report a bound on the evidence that the fit is about, or write a second `fit`."#,
+    },
+    CodeInfo {
+        code: Code("E0452"),
+        name: "a bound is moved away from its quantity",
+        page: r#"A lower bound is tightened by maximising it, an upper bound by minimising it. The other way round the number moves away from the quantity that it bounds, without end.
+
+The direction is inferred from the objective's text: `elbo` is a lower bound, `-elbo` an upper bound on the negative log evidence, `cubo` an upper bound on the squared evidence."#,
     },
     CodeInfo {
         code: Code("E0460"),

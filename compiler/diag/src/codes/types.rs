@@ -87,7 +87,7 @@ A carried number that starts as `0` and becomes a real is taken as a real."#,
     CodeInfo {
         code: Code("E0211"),
         name: "a setting is wrong",
-        page: r#"After `using` stand an optimiser, such as `adam(0.01)`, and settings: `particles`, `steps`, `draws` (positive whole numbers), `seed` (a whole number), `precision` (`f32` or `f64`).
+        page: r#"After `using` stand an optimiser, such as `adam(0.01)`, and settings: `particles`, `steps`, `draws` (positive whole numbers), `seed` (a whole number), `precision` (`f32` or `f64`), `report(..)` (estimates to evaluate at the end; may be repeated).
 
 ```ppl
 gen m() { x ~ normal(0, 1) }

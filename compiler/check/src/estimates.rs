@@ -1,0 +1,176 @@
+//! What may be done with estimates: sums, multiples, products of independent ones, changes of shape.
+
+use crate::claims::{About, Claim, Side};
+use crate::codes;
+use crate::func::FnElab;
+use crate::stage::ElabStage;
+use crate::value::{Arr, Value};
+use ppl_core::Prim;
+use ppl_diag::{Diagnostic, Span};
+
+/// Built-in functions that are linear in each argument, or only change shapes: an estimate in, an estimate out.
+const LINEAR: &[&str] = &[
+    "sum",
+    "cumsum",
+    "reverse",
+    "transpose",
+    "reshape",
+    "concat",
+    "stack",
+    "real",
+    "stop",
+    "full",
+    "dot",
+    "matmul",
+    "outer",
+    "diag",
+];
+/// Those that only look at the shape, or take estimates for what they are.
+const SHAPES: &[&str] = &["length", "size", "shape"];
+
+impl<S: ElabStage> FnElab<'_, S> {
+    /// Refuses an estimate where a number is needed; true if it is one.
+    pub(crate) fn refuse_estimate(&mut self, a: &Arr, what: &str, span: Span) -> bool {
+        if a.estimate {
+            self.report(
+                Diagnostic::error(codes::NONLINEAR_ESTIMATE, format!("{what} can't be an estimate"))
+                    .label(span, "an estimate: a random value whose mean is the expectation")
+                    .note("what is computed from it here is not linear, so its mean would not be that of the expectation")
+                    .help("compute it inside the `expect { }`, if that is what you mean"),
+            );
+        }
+        a.estimate
+    }
+
+    /// Estimates among the arguments of a built-in function: whether its result is one. `None` where that is refused.
+    pub(crate) fn builtin_estimates(&mut self, name: &str, args: &[(Value, Span)]) -> Option<bool> {
+        let found: Vec<(Arr, Span)> = args
+            .iter()
+            .filter_map(|(v, s)| match v {
+                Value::Array(a) if a.estimate => Some((a.clone(), *s)),
+                _ => None,
+            })
+            .collect();
+        let Some((first, at)) = found.first() else { return Some(false) };
+        if SHAPES.contains(&name) {
+            return Some(false);
+        }
+        let joins = matches!(name, "concat" | "stack");
+        if LINEAR.contains(&name) && (joins || found.len() == 1) {
+            return Some(true);
+        }
+        self.refuse_estimate(first, &format!("an argument of `{name}`"), *at);
+        None
+    }
+
+    /// Estimates add, scale, and nothing else (LANGUAGE rule: estimators).
+    pub(crate) fn check_estimates(&mut self, prim: Prim, args: &[Arr], spans: &[Span], span: Span) -> Option<()> {
+        let count = args.iter().filter(|a| a.estimate).count();
+        let fine = match prim {
+            _ if count == 0 => true,
+            Prim::Add | Prim::Sub | Prim::Neg => true,
+            Prim::Mul => count == 1 || self.independent(&args[0], &args[1]),
+            Prim::Div => count == 1 && args[0].estimate,
+            _ => false,
+        };
+        if fine {
+            return Some(());
+        }
+        let at = args.iter().position(|a| a.estimate).and_then(|i| spans.get(i).copied()).unwrap_or(span);
+        let name = symbol(prim);
+        let compares = matches!(prim, Prim::Lt | Prim::Le | Prim::Gt | Prim::Ge | Prim::Eq | Prim::Ne | Prim::Max | Prim::Min);
+        if compares && count == 2 {
+            self.compared(prim, args, spans, span);
+            return None;
+        }
+        let mut d = Diagnostic::error(codes::NONLINEAR_ESTIMATE, format!("`{name}` of an estimate is biased"))
+            .label(span, format!("`{name}` is not linear"))
+            .label(at, "an estimate: a random value whose mean is the expectation");
+        d = match prim {
+            Prim::Log => {
+                let d = d.note("the mean of `log(estimate)` is below `log` of the mean");
+                match self.log_of(&args[0]) {
+                    Some(what) => d.note(what),
+                    None => d,
+                }
+                .help(
+                    "move the logarithm inside: `expect { log_mean_exp([for k in 5 { .. }]) }` is a lower bound that tightens with the number of draws",
+                )
+            }
+            Prim::Mul => d
+                .note(
+                    "a product of estimates is unbiased only where they are independent; these are computed from the same draws",
+                )
+                .help("write each factor as a call of its own: two calls of an objective draw independently"),
+            _ => d.help("compute it inside the `expect { }`, if that is what you mean"),
+        };
+        self.report(d);
+        None
+    }
+
+    /// What an estimate of the function under construction is of.
+    pub(crate) fn claim_of(&self, a: &Arr) -> Claim {
+        let loops: Vec<ppl_core::Var> = self.loops.iter().map(|l| l.index).collect();
+        crate::claims::claim_in(&self.s.module, &self.b.func, &self.statements(), &loops, a.atom)
+    }
+
+    /// Whether two estimates of the function under construction are independent.
+    fn independent(&self, a: &Arr, b: &Arr) -> bool {
+        let loops: Vec<ppl_core::Var> = self.loops.iter().map(|l| l.index).collect();
+        crate::claims::independent_in(&self.s.module, &self.b.func, &self.statements(), &loops, (a.atom, b.atom))
+    }
+
+    /// What the logarithm of an estimate would be.
+    fn log_of(&self, a: &Arr) -> Option<String> {
+        let claim = self.claim_of(a);
+        let About::Scale { terms, offset } = &claim.about else { return None };
+        let log = Claim { about: About::Log { terms: terms.clone(), offset: *offset }, side: claim.side };
+        Some(match claim.side {
+            Side::Exact | Side::Unbiased | Side::Lower => {
+                format!("here: {claim}; its logarithm would be low, a {}", Claim { side: Side::Lower, ..log })
+            }
+            Side::Upper | Side::Biased => format!(
+                "here: {claim}; a logarithm is low on average, against that direction: {}",
+                Claim { side: Side::Biased, ..log }
+            ),
+        })
+    }
+
+    /// Says what two estimates are that were compared.
+    fn compared(&mut self, prim: Prim, args: &[Arr], spans: &[Span], span: Span) {
+        let claims: Vec<Claim> = args.iter().map(|a| self.claim_of(a)).collect();
+        let mut d = Diagnostic::error(codes::ESTIMATES_COMPARED, format!("`{}` compares two estimates", symbol(prim)))
+            .label(span, "the result changes from draw to draw");
+        for (c, at) in claims.iter().zip(spans) {
+            d = d.label(*at, format!("an estimate: {c}"));
+        }
+        if let [a, b] = &claims[..] {
+            if !a.same_quantity(b) && !a.evidences().is_empty() && !b.evidences().is_empty() {
+                d = d.note("they are about different quantities");
+            } else if a.side != b.side && !a.evidences().is_empty() {
+                d = d.note("they lie on different sides of the same quantity");
+            }
+        }
+        self.report(d.help(
+            "report both after the fit, with their directions and errors: `using adam(0.01), report(iwelbo(5))`, or `--report 'iwelbo(5)'`",
+        ));
+    }
+}
+
+/// A primitive as it is written.
+fn symbol(p: Prim) -> &'static str {
+    match p {
+        Prim::Add => "+",
+        Prim::Sub => "-",
+        Prim::Mul => "*",
+        Prim::Div => "/",
+        Prim::Pow | Prim::Square => "^",
+        Prim::Lt => "<",
+        Prim::Le => "<=",
+        Prim::Gt => ">",
+        Prim::Ge => ">=",
+        Prim::Eq => "==",
+        Prim::Ne => "!=",
+        p => p.name(),
+    }
+}
