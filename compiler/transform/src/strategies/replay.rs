@@ -83,7 +83,7 @@ impl<'f> Replays<'f> {
                 path: path.clone(),
                 stmt,
                 terms,
-                needed: HashSet::new(),
+                needed: BTreeSet::new(),
                 matched: HashMap::new(),
                 statements: HashMap::new(),
                 group: None,
@@ -121,7 +121,7 @@ pub(crate) struct Continuation<'f> {
     stmt: usize,
     /// The terms that depend on it.
     pub(crate) terms: Vec<Term>,
-    pub(crate) needed: HashSet<Var>,
+    pub(crate) needed: BTreeSet<Var>,
     /// Loops of which one iteration is repeated, with the level.
     matched: HashMap<Var, usize>,
     /// By block, the statements that are repeated, and whether terms stand in them.
@@ -150,7 +150,7 @@ impl Continuation<'_> {
                 }
             }
         }
-        let mut needed: HashSet<Var> = HashSet::new();
+        let mut needed: BTreeSet<Var> = BTreeSet::new();
         // A term that depends on the choice through branches alone is computed again where it stands.
         needed.extend(self.terms.iter().filter_map(|t| t.atom.var()));
         let mut seen: HashSet<Var> = HashSet::new();

@@ -55,7 +55,7 @@ pub(crate) fn split(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Result<Op
         if let Some(t) = again.terms.iter().find(|t| t.deps.get(&choice).is_some_and(|al| al.contains(&Align::All))) {
             return Err(coupled(&flow, plan, t, loops.iter().map(|l| l.len).product()));
         }
-        let again = Again::Run(again, true);
+        let again = Again::Run(Box::new(again), true);
         let open = e.open(path);
         let lanes: Vec<Atom> = loops.iter().filter_map(|l| e.index.get(&l.index).copied()).collect();
         let args: Vec<Atom> = args.iter().map(|a| e.bring(*a)).collect();

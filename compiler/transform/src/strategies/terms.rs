@@ -51,7 +51,7 @@ pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Func<Mid>
         let cost = cost.sums(&mut e, &mut sums);
         let again = match shared.get(&number) {
             Some(costs) => Again::Lane(costs.clone()),
-            None if calls(term) => Again::Run(replays.of(*choice, path, *stmt), false),
+            None if calls(term) => Again::Run(Box::new(replays.of(*choice, path, *stmt)), false),
             None => Again::None,
         };
         let open = e.open(path);
@@ -86,7 +86,7 @@ pub(crate) enum Again<'f> {
     /// There is none.
     None,
     /// A run of the continuation; whether other choices in it keep their strategies.
-    Run(Continuation<'f>, bool),
+    Run(Box<Continuation<'f>>, bool),
     /// A run that stands elsewhere.
     Lane(Costs),
 }
