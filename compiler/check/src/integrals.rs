@@ -378,12 +378,10 @@ impl<S: ElabStage> FnElab<'_, S> {
                 let Some(r) = me.resampling(n, &c.addr, false, how.span) else { return Value::Error };
                 sites.push(r);
             }
-            // The state of a chain of several choices in each step.
-            let n: usize = integrated.iter().map(|c| c.support.size().unwrap_or(1)).product();
-            if integrated.len() > 1 && n <= 4096 {
+            // A loop may choose several of them in each step: its state is all of them together.
+            let sizes: Vec<usize> = integrated.iter().map(|c| c.support.size().unwrap_or(1)).collect();
+            for n in products(&sizes) {
                 let Some(r) = me.resampling(n, "state", false, how.span) else { return Value::Error };
-                sites.push(r);
-            } else if let Some(r) = sites.first().cloned() {
                 sites.push(r);
             }
         }
@@ -454,6 +452,20 @@ impl FnElab<'_, Gen> {
         };
         Some(Resampling { dist: dist.dist, strategy })
     }
+}
+
+/// Numbers of states that two or more choices can have together, as far as they are likely to be steps of one loop.
+fn products(sizes: &[usize]) -> Vec<usize> {
+    const MOST: usize = 4096;
+    let mut all: Vec<(usize, usize)> = vec![(0, 1)];
+    for n in sizes.iter().take(8) {
+        let with: Vec<(usize, usize)> = all.iter().map(|(k, p)| (k + 1, p * n)).filter(|(_, p)| *p <= MOST).collect();
+        all.extend(with);
+    }
+    let mut out: Vec<usize> = all.into_iter().filter(|(k, _)| *k > 1).map(|(_, p)| p).collect();
+    out.sort_unstable();
+    out.dedup();
+    out
 }
 
 fn not_finite(c: &Choice, dist: &str, span: Span) -> Diagnostic {

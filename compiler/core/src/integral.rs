@@ -67,7 +67,8 @@ pub struct Integral {
     pub proposal: Option<Proposal>,
     /// Where traces are resampled.
     pub index: Option<Resampling>,
-    /// By enumeration of a normalised program: how the number of the value of each summed choice is drawn, in the order of the choices.
+    /// By enumeration of a normalised program: how the number of the value of each summed choice is drawn, in the order of the choices;
+    /// then, for the states of loops that choose several in a step, by their number.
     pub sites: Vec<Resampling>,
 }
 

@@ -191,18 +191,33 @@ impl Inliner<'_> {
                     .help("use `sir` with a proposal"),
             ]);
         }
-        let dists: Vec<_> = i.sites.iter().map(|s| (s.dist, s.strategy.clone())).collect();
+        let dists: Vec<_> =
+            i.sites.iter().map(|s| (s.dist, s.strategy.clone(), self.module.dist(s.dist).params[0].1.shape.clone())).collect();
         let mut known: Vec<Option<Atom>> = vec![None; back.latents.len() + back.chains.len()];
-        let sample = |b: &mut Builder<Est>, site: usize, logits: Atom, label: &str| -> Atom {
-            let Some((dist, strategy)) = dists.get(site).cloned() else { return Atom::int(0) };
+        let sample = |b: &mut Builder<Est>, site: Option<usize>, logits: Atom, label: &str| -> Atom {
+            let wanted = b.ty(logits).shape;
+            let found = site.and_then(|n| dists.get(n)).or_else(|| dists.iter().skip(back.latents.len()).find(|d| d.2 == wanted));
+            let Some((dist, strategy, _)) = found.cloned() else { return Atom::int(-1) };
             let op = EstRandom::Sample { dist: DistUse { dist, args: vec![logits] }, strategy, label: format!("{name}.{label}") };
             b.emit1(Op::Random(op), "k", Ty::INT)
         };
+        if let Some(c) = back
+            .chains
+            .iter()
+            .find(|c| c.single().is_none() && !dists.iter().skip(back.latents.len()).any(|d| d.2 == [c.states()]))
+        {
+            let g = self.module.generative(i.callee);
+            return Err(vec![
+                Diagnostic::error(Code("E0431"), format!("the posterior of `{}` cannot be drawn exactly", g.name))
+                    .label(g.span, format!("each step of its loop has {} states together", c.states()))
+                    .help("use `sir` with a proposal"),
+            ]);
+        }
         for e in back.steps.iter().rev() {
             let chain = e.latent.checked_sub(back.latents.len());
             let (site, label) = match chain {
-                Some(c) => (back.latents.len() + c, back.chains[c].label.clone()),
-                None => (e.latent, back.latents[e.latent].name.clone()),
+                Some(c) => (back.chains[c].single(), back.chains[c].label.clone()),
+                None => (Some(e.latent), back.latents[e.latent].name.clone()),
             };
             let outer: Vec<(usize, Atom, Vec<usize>)> = e
                 .table

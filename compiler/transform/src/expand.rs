@@ -96,7 +96,12 @@ impl<'a, A: Stage> Cx<'a, A> {
         b.span = stmt.span;
         match &stmt.op {
             Op::Random(r) => {
-                let outs = hook.random(b, self, stmt, r);
+                let mut outs = hook.random(b, self, stmt, r);
+                // After an error nothing stands for the outputs: what follows still needs their types.
+                for v in &stmt.outs[outs.len().min(stmt.outs.len())..] {
+                    let info = &self.from.vars[v.index()];
+                    outs.push(b.fresh(&info.name, info.ty.clone()).into());
+                }
                 self.map.extend(stmt.outs.iter().copied().zip(outs));
             }
             Op::If { cond, then, els } => {

@@ -296,6 +296,19 @@ fn plain_carries(e: &mut Eval<'_, '_>, c: &Chained) -> Result<Vec<(Var, Atom)>, 
 }
 
 impl Chain {
+    /// The choice of a step, where there is one.
+    pub(crate) fn single(&self) -> Option<usize> {
+        match self.latents[..] {
+            [(l, _)] => Some(l),
+            _ => None,
+        }
+    }
+
+    /// Number of states.
+    pub(crate) fn states(&self) -> usize {
+        self.latents.iter().map(|(_, n)| n).product()
+    }
+
     /// The numbers of the chain's choices, from its last state: arrays in the order of their own axes.
     pub(crate) fn draw_back(
         &self,

@@ -14,7 +14,7 @@
 use super::Latent;
 use ppl_core::{Atom, Block, Est, EstRandom, Func, Op, Prim, ReduceOp, Scan, Stmt, Var};
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Statements with blocks, and which block, outermost first.
 pub(super) type Path = Vec<(usize, usize)>;
@@ -68,7 +68,7 @@ pub(super) struct Flow<'f> {
     /// Slices of scans: the array and the scan's index.
     pub(super) slices: HashMap<Var, (Atom, Var)>,
     /// Lengths of loops, by index.
-    pub(super) lens: HashMap<Var, usize>,
+    pub(super) lens: BTreeMap<Var, usize>,
     /// Conditions around the site of a choice: the block's path, condition and branch.
     pub(super) conditions: HashMap<usize, Vec<(Atom, bool)>>,
     pub(super) sites: HashMap<usize, Path>,
@@ -87,7 +87,7 @@ impl<'f> Flow<'f> {
             coupled: HashMap::new(),
             defs: HashMap::new(),
             slices: HashMap::new(),
-            lens: HashMap::new(),
+            lens: BTreeMap::new(),
             conditions: HashMap::new(),
             sites: HashMap::new(),
             chains: Vec::new(),

@@ -423,7 +423,8 @@ impl<'f> Eval<'_, 'f> {
                 let others: BTreeSet<usize> =
                     factors.iter().filter(|f| f.latents.contains(l)).flat_map(|f| f.latents.iter().copied()).collect();
                 let table = others.iter().try_fold(1usize, |n, k| n.checked_mul(self.values(*k))).unwrap_or(usize::MAX);
-                (std::cmp::Reverse(own[*l].len()), table, *l)
+                // A chain's state goes before the choices around its loop: a draw of its steps needs them.
+                (std::cmp::Reverse(own[*l].len()), *l < self.flow.latents.len(), table, *l)
             };
             let Some(z) = left.iter().copied().min_by_key(cost) else { break };
             left.remove(&z);
