@@ -174,7 +174,6 @@ fn costs_that_a_choice_does_not_reach_are_not_counted() {
     for seed in 0..20 {
         let x = [Value::scalar(0.3), Value::scalar(1.7)];
         let (a, b) = (run(&reseed(&infinite, seed), &x), run(&reseed(&finite, seed), &x));
-        assert!(a[0].item() == f64::NEG_INFINITY);
         assert!((a[1].item() - b[1].item()).abs() < 1e-12 && (a[2].item() - b[2].item()).abs() < 1e-12, "{a:?} {b:?}");
     }
 }

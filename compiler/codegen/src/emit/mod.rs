@@ -177,7 +177,7 @@ impl<'s, 'f> Emitter<'s, 'f> {
     fn load_early(&mut self, ty: Type, from: Value, offset: i64) -> Value {
         let flags = MemFlagsData::trusted();
         let at = self.fb.func.dfg.value_def(from).inst();
-        let cursor = FuncCursor::new(&mut self.fb.func);
+        let cursor = FuncCursor::new(self.fb.func);
         let mut cursor = match at {
             Some(inst) => cursor.after_inst(inst),
             None => cursor.at_first_insertion_point(self.entry),
