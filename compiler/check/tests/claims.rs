@@ -193,6 +193,7 @@ fn exact_posteriors_give_upper_bounds() {
             "eubo(coin() given { z }, toss()) - elbo(coin() given { z }, toss())",
             "evidence gap: at least the distance of either bound from log p(z)",
         ),
+        ("symmetric_kl(coin() given { z }, toss())", "evidence gap: at least the distance of either bound from log p(z)"),
         // Another target's posterior.
         ("forward(coin() given { z: u }, toss(), exact)", NONE),
         ("divergence(toss(), exact)", NONE),

@@ -215,6 +215,10 @@ impl Emitter<'_, '_> {
                 v
             }
             None => {
+                // A single row that is a constant is written out, and still serves every draw.
+                if outer.is_empty() {
+                    stride = 0;
+                }
                 let (v, temp) = self.dense(a)?;
                 temps.extend(temp);
                 v
