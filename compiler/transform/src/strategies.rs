@@ -24,6 +24,7 @@
 mod class;
 mod cost;
 mod edit;
+mod lanes;
 mod lower;
 pub(crate) mod mid;
 mod prune;

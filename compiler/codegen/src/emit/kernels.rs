@@ -91,7 +91,7 @@ impl Emitter<'_, '_> {
                     temps.extend(temp);
                     1
                 }
-                Loc::Saved { .. } => return Err(CodegenError::internal("a saved scalar was not restored")),
+                Loc::Saved { .. } | Loc::Given(_) => return Err(CodegenError::internal("a saved scalar was not restored")),
             };
             if !unary {
                 call.push(self.iconst(stride));
