@@ -88,8 +88,8 @@ pub struct Evidence {
     pub program: String,
     /// Addresses of what it is given, in program order.
     pub given: Vec<String>,
-    /// Whether it is the product over the lanes of a loop.
-    pub summed: bool,
+    /// The number of lanes, where it is the product over the lanes of a loop.
+    pub summed: Option<usize>,
     /// Identifies program, arguments and given values.
     key: u64,
     /// Loops that the arguments or given values depend on.
