@@ -185,7 +185,7 @@ impl Claim {
 }
 
 /// The claim of the first result of an estimator function, a real scalar.
-pub fn claim(module: &Module, func: &Func<Est>) -> Claim {
+pub(crate) fn claim(module: &Module, func: &Func<Est>) -> Claim {
     let mut w = walk::Walk::new(module, func);
     w.block(&func.body);
     let Some(result) = func.body.results.first() else { return Claim::NONE };

@@ -322,6 +322,7 @@ impl<'s, 'f> Emitter<'s, 'f> {
 
     /// Says where a variable is, handing over the buffer that was allocated for it.
     fn bind_owned(&mut self, v: Var, view: View) {
+        self.st.fresh.push(v);
         self.st.locs[v.index()] = Some(Loc::View(view));
     }
 

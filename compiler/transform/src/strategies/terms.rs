@@ -12,17 +12,19 @@ use super::lanes::Costs;
 use super::mid::{Mid, MidRandom, Plan, PlanKind};
 use super::replay::{Continuation, Replays};
 use crate::expand::{Cx, Hook, add};
-use crate::scope::{Deps, Flow, Term};
+use crate::scope::{Bits, Deps, Flow, Term};
 use ppl_core::{Atom, Builder, Func, Op, Stmt, Var};
 use std::collections::HashMap;
 
-/// The program with every mark's term in the estimate.
-pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Func<Mid> {
+/// The program with every mark's term in the estimate. Where not `scoped`, every choice's cost is the sum of all terms.
+pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize, scoped: bool) -> Func<Mid> {
     let flow = Flow::new(f);
     let result = f.body.results[estimate];
     let all: Vec<Term> = flow.terms(result).into_iter().filter(|t| !t.stopped).collect();
     let mut e = Edit::new(f, &flow.at);
     let reaching = flow.reaching(&all);
+    let mut every = Bits::default();
+    (0..all.len()).for_each(|n| every.insert(n));
     let mut sums = Sums::new(&all);
     let replays = Replays::new(f, result, |t| !t.stopped);
     let shared = super::lanes::costs(&mut e, &flow, plans, &replays);
@@ -32,16 +34,16 @@ pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Func<Mid>
         let op = &flow.block_at(path).stmts[*stmt].op;
         let Op::Random(MidRandom::Mark { plan, captured, .. }) = op else { continue };
         let PlanKind::Term { term, weighted } = &plans[*plan].kind else { continue };
-        let mine = &reaching[number];
+        let mine = if scoped { &reaching[number] } else { &every };
         let loops = flow.loops(path);
         let mut cost = Cost::default();
-        if loops.is_empty() {
+        if loops.is_empty() || !scoped {
             cost = Cost::whole(mine.clone());
         } else {
             mine.iter().for_each(|n| cost.add(&mut e, &mut sums, n, *choice));
         }
         for (part, deps) in &weights {
-            if deps.contains_key(choice) {
+            if !scoped || deps.contains_key(choice) {
                 cost.add_scalar(*part);
             }
         }
