@@ -172,10 +172,13 @@ const IMPOSSIBLE: &[(&str, &str)] =
 /// # Errors
 /// As [`analyse`].
 pub fn choice_costs(program: &Program, plan: &FitPlan, cx: &mut Cx) -> Result<Vec<ChoiceCosts>, Vec<Diagnostic>> {
-    let learned: Vec<bool> = plan.objective.inputs.iter().map(|g| matches!(g, Global::Param(_))).collect();
-    let flat = flat(program, &plan.objective, cx)?;
-    let (f, ..) = surrogate(program, &flat, &learned, cx)?;
-    cx.time("costs", || ppl_transform::costs(&program.module, &f, 0))
+    let mut out = Vec::new();
+    for goal in &plan.goals {
+        let flat = flat(program, &goal.objective, cx)?;
+        let (f, ..) = surrogate(program, &flat, &learns(goal), cx)?;
+        out.extend(cx.time("costs", || ppl_transform::costs(&program.module, &f, 0))?);
+    }
+    Ok(out)
 }
 
 /// Analyses what a `fit` would run, and programs that no `fit` uses, without lowering them further: biased uses of smooth values, strategies
