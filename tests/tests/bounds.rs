@@ -149,10 +149,30 @@ fn bounds_of_a_finite_model_are_on_their_sides() {
 /// Final objectives of the cone in Becker, Lew et al. (2024), Table 4: ELBO, IWELBO (5), HVI, IWHVI (5), DIWHVI (5, 5).
 const TABLE: [f64; 5] = [-8.08, -7.79, -9.75, -8.18, -7.33];
 
+/// The bounds of the cone's last fit, whose guide covers the ring, lie close on both sides.
+fn the_wheel_closes_in(model: &Model, exact: f64) {
+    let overrides = FitOverrides { index: TABLE.len(), estimate_draws: Some(64), ..FitOverrides::default() };
+    let mut f = Fitted::new(model, &overrides, None).unwrap_or_else(|e| panic!("{e:?}"));
+    f.run(ppl_abi::Precision::F64, 0, 5000).expect("steps");
+    let (lower, error) = f.estimate(5, 60).expect("an estimate");
+    assert!(lower < exact + 4.5 * error && lower > exact - 0.05, "{lower} +/- {error} against {exact}");
+    let (m, e) = mean_and_error(&f.report(1, 7, 60).expect("a report"));
+    let plan = f.program.fit.as_ref().expect("a fit");
+    let (a, offset, _) = plan.reports[1].claim.power().expect("a power of the evidence");
+    assert_eq!(plan.reports[1].claim.to_string(), "upper bound on exp(10.6) p(z)^2");
+    let (upper, error) = ((m.ln() - offset) / a, e / m / a);
+    assert!(upper > exact - 4.5 * error && upper < exact + 0.05 && error < 0.01, "{upper} +/- {error} against {exact}");
+    // Its draws go all around.
+    let draws = f.draws(3).expect("draws");
+    let (mx, ex) = mean_and_error(&draws.iter().find(|(n, ..)| n == "x").expect("x").2);
+    assert!(mx.abs() < 4.5 * ex, "{mx} +/- {ex}");
+}
+
 #[test]
 fn the_table_of_the_cone_is_reached() {
     let exact = cone();
     let model = Model::open(&root().join("examples/cone/table.ppl"), &[]).expect("a model");
+    the_wheel_closes_in(&model, exact);
     for (index, published) in TABLE.into_iter().enumerate() {
         let overrides = FitOverrides { index, estimate_draws: Some(64), ..FitOverrides::default() };
         let mut f = Fitted::new(&model, &overrides, None).unwrap_or_else(|e| panic!("fit {index}\n{e:?}"));

@@ -88,8 +88,8 @@ pub struct Evidence {
     pub program: String,
     /// Addresses of what it is given, in program order.
     pub given: Vec<String>,
-    /// Whether it is the product over the lanes of a loop.
-    pub summed: bool,
+    /// The number of lanes, where it is the product over the lanes of a loop.
+    pub summed: Option<usize>,
     /// Identifies program, arguments and given values.
     key: u64,
     /// Loops that the arguments or given values depend on.
@@ -185,7 +185,7 @@ impl Claim {
 }
 
 /// The claim of the first result of an estimator function, a real scalar.
-pub fn claim(module: &Module, func: &Func<Est>) -> Claim {
+pub(crate) fn claim(module: &Module, func: &Func<Est>) -> Claim {
     let mut w = walk::Walk::new(module, func);
     w.block(&func.body);
     let Some(result) = func.body.results.first() else { return Claim::NONE };

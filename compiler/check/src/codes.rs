@@ -36,6 +36,7 @@ pub(crate) const NOT_AN_ESTIMATE: Code = Code("E0415");
 pub(crate) const ESTIMATES_COMPARED: Code = Code("E0450");
 pub(crate) const UNLIKE_BOUNDS: Code = Code("E0451");
 pub(crate) const WRONG_WAY: Code = Code("E0452");
+pub(crate) const BIASED: Code = Code("E0453");
 
 pub(crate) const NO_ALGORITHM: Code = Code("E0423");
 pub(crate) const UNKNOWN_ALGORITHM: Code = Code("E0424");

@@ -449,8 +449,16 @@ fn plan(s: &mut Session, fit: &Rc<Fit>, span: Span, o: &FitOverrides) -> Option<
     })
 }
 
-/// Warns of a bound that is moved away from its quantity.
+/// Warns of a bound that is moved away from its quantity, and of what looks like a bound and is none.
 fn right_way(s: &mut Session, claim: &Claim, maximize: bool, at: Span) {
+    if claim.side == Side::Biased && !claim.evidences().is_empty() {
+        s.report(
+            Diagnostic::warning(codes::BIASED, "the objective is biased: its number bounds nothing")
+                .label(at, claim.to_string())
+                .note("one step of it pushes the mean up and another one down, so that it may lie on either side")
+                .help("report a bound beside it: `using adam(0.01), report(elbo)`"),
+        );
+    }
     let (way, other) = if maximize { ("maximised", "minimize") } else { ("minimised", "maximize") };
     let away = if maximize { Side::Upper } else { Side::Lower };
     if claim.side == away && !claim.evidences().is_empty() {

@@ -11,7 +11,7 @@ mod bijectors;
 mod builtins;
 mod calls;
 mod choices;
-pub mod claims;
+mod claims;
 mod codes;
 mod control;
 mod dists;

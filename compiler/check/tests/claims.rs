@@ -65,6 +65,8 @@ fn signs_and_factors_turn_and_keep_directions() {
         ("iwelbo(model() given { z }, guide(), 3) - elbo(model() given { z }, guide())", "biased: no bound on 0"),
         ("sum(for i in 3 { elbo(model() given { z }, guide()) })", "lower bound on 3 log p(z)"),
         ("sum(for i in 3 { elbo(model() given { z: i * u }, guide()) })", "lower bound on sum of log p(z)"),
+        ("sum(for i in 3 { sum(for j in 2 { elbo(model() given { z: i * u }, guide()) }) })", "lower bound on 2 sum of log p(z)"),
+        ("sum([for i in 3 { [for j in 2 { elbo(model() given { z: i * u }, guide()) }] }])", "lower bound on sum of log p(z)"),
         ("stop(elbo(model() given { z }, guide()))", "lower bound on log p(z)"),
     ] {
         assert_eq!(claim("", objective), expected, "{objective}");
@@ -105,6 +107,10 @@ fn curvature_gives_directions() {
         ("log_sum_exp([for k in 4 { let (r, lr) = sim(q);  log_density(p, r) - lr }])", "lower bound on log p(z) + 1.386294"),
         ("exp(sum(for k in 3 { let (r, lr) = sim(q);  log_density(p, r) - lr }))", "unbiased for p(z)^3"),
         ("exp(sum(for k in 4 { let (r, lr) = sim(q);  log_density(p, r) - lr }) / 4)", "lower bound on p(z)"),
+        (
+            "exp(sum(for k in 3 { let (r, lr) = sim(q);  log_density(model() given { z: k * u }, r) - lr }))",
+            "unbiased for product of p(z)",
+        ),
         ("max(lw, lv)", NONE),
         ("lq", NONE),
         ("log_density(p, t)", NONE),
@@ -193,6 +199,7 @@ fn exact_posteriors_give_upper_bounds() {
             "eubo(coin() given { z }, toss()) - elbo(coin() given { z }, toss())",
             "evidence gap: at least the distance of either bound from log p(z)",
         ),
+        ("symmetric_kl(coin() given { z }, toss())", "evidence gap: at least the distance of either bound from log p(z)"),
         // Another target's posterior.
         ("forward(coin() given { z: u }, toss(), exact)", NONE),
         ("divergence(toss(), exact)", NONE),

@@ -60,6 +60,7 @@ Examples:
 Examples:
   ppl explain E0412
   ppl explain model.ppl --emit=guide
+  ppl explain model.ppl --emit=costs
   ppl explain model.ppl --emit=vjp --time-passes")]
     Explain(ExplainArgs),
     /// Draw from a generative program
@@ -238,7 +239,7 @@ pub(crate) struct ExplainArgs {
     /// The model file, or an error code such as E0412
     #[arg(value_name = "MODEL|CODE")]
     pub(crate) target: String,
-    /// What to print: the program after this pass, the machine code (clif, asm), or the derived guide (guide)
+    /// What to print: the program after this pass, the machine code (clif, asm), the derived guide (guide), or the costs that each choice sees (costs)
     #[arg(long, value_name = "STAGE")]
     pub(crate) emit: Option<String>,
     #[command(flatten)]

@@ -80,7 +80,7 @@ pub(super) struct Certificate {
 
 impl Certificate {
     pub(super) fn refuted(&self) -> Vec<&Row> {
-        self.rows.iter().filter(|r| !(r.z.abs() <= self.bound)).collect()
+        self.rows.iter().filter(|r| r.z.abs() > self.bound || r.z.is_nan()).collect()
     }
 }
 
@@ -208,7 +208,7 @@ impl Check<'_> {
             let z = z_score(m.mean(), m.standard_error(), value.value, value.error, rounding, scale);
             rows.push(Row { name: q.name.clone(), moments: *m, truth: value, z });
         }
-        let refuted: Vec<usize> = (0..rows.len()).filter(|k| !(rows[*k].z.abs() <= bound)).collect();
+        let refuted: Vec<usize> = (0..rows.len()).filter(|k| rows[*k].z.abs() > bound || rows[*k].z.is_nan()).collect();
         let mut compared = Vec::new();
         let mut blamed = None;
         if !refuted.is_empty() || !self.args.no_strategies {

@@ -1,5 +1,7 @@
 //! `ppl explain`: the page of an error code, or a model between two passes.
 
+mod costs;
+
 use crate::args::{ExplainArgs, PrecisionName};
 use crate::check::with_data_if_any;
 use crate::fit::time_table;
@@ -11,7 +13,7 @@ use ppl_abi::Precision;
 use ppl_codegen::{Options, compile};
 use ppl_diag::{Code, Diagnostic, did_you_mean};
 use ppl_driver::check::{FitOverrides, guide_source};
-use ppl_driver::{Cx, STAGES, analyse, lower_fit};
+use ppl_driver::{Cx, STAGES, analyse, choice_costs, lower_fit};
 use std::path::Path;
 use std::time::Instant;
 
@@ -19,7 +21,7 @@ const NO_STAGE: Code = Code("E0804");
 const NO_CODE: Code = Code("E0805");
 
 /// Stages after those of the driver.
-const MORE: &[&str] = &["clif", "asm", "guide"];
+const MORE: &[&str] = &["clif", "asm", "guide", "costs"];
 
 /// Runs the command.
 ///
@@ -76,6 +78,10 @@ fn stage_text(
         return guide_source(&model.source.libraries(), &model.source.file, model.shapes.clone(), overrides)
             .map(|s| s.trim_end().to_string() + "\n")
             .map_err(fail);
+    }
+    if stage == Some("costs") {
+        let all = choice_costs(&program, plan, cx).map_err(fail)?;
+        return Ok(costs::text(&all, &model.source.map));
     }
     if let Some(d) = open_size(model, &program, None) {
         // Sizes that are left open are large numbers: nothing beyond this is built with them.

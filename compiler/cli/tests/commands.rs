@@ -185,6 +185,63 @@ fn explain_shows_pages_and_stages() {
 }
 
 #[test]
+fn explain_shows_the_costs_of_each_choice() {
+    let model = "let y = [0.1, 0.2]
+param m: real[2] = 0.1
+param s: real[3] = 0.3
+gen model() {
+  w ~ normal(0, 2)
+  for n in 2 {
+    z[n] ~ normal(w, 1)
+    y[n] ~ normal(z[n], 1)
+  }
+  for t in 3 carry (l = 0.0) {
+    x[t] ~ normal(l, 0.5)
+    x[t]
+  }
+}
+gen guide() {
+  w ~ normal(0.2, 1) by reparam
+  for n in 2 { z[n] ~ normal(m[n], 1) by reinforce }
+  for t in 3 carry (l = 0.0) {
+    x[t] ~ normal(l + s[t], 1) by reinforce
+    x[t]
+  }
+}
+fit model() given { y } with guide()
+";
+    let dir = folder(&[("m.ppl", model)]);
+    let ran = ppl(dir.path(), &["explain", "m.ppl", "--emit=costs"], "");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let want = "guide.w by reparam  (m.ppl:16)
+  its gradient flows through its value: no score
+
+guide.z by reinforce  (m.ppl:17)
+  its cost
+    log density of z[n] ~ normal(w, 1)                  (m.ppl:7)   same particle, same n
+    log density of y[n] ~ normal(z[n], 1)               (m.ppl:8)   same particle, same n
+    log density of z[n] ~ normal(m[n], 1) by reinforce  (m.ppl:17)  same particle, same n
+  not in its cost
+    log density of w ~ normal(0, 2)                         (m.ppl:5)
+    log density of x[t] ~ normal(l, 0.5)                    (m.ppl:11)
+    log density of w ~ normal(0.2, 1) by reparam            (m.ppl:16)
+    log density of x[t] ~ normal(l + s[t], 1) by reinforce  (m.ppl:19)
+
+guide.x by reinforce  (m.ppl:19)
+  its cost
+    log density of x[t] ~ normal(l, 0.5)                    (m.ppl:11)  same particle, from t on
+    log density of x[t] ~ normal(l + s[t], 1) by reinforce  (m.ppl:19)  same particle, from t on
+  not in its cost
+    log density of w ~ normal(0, 2)                     (m.ppl:5)
+    log density of z[n] ~ normal(w, 1)                  (m.ppl:7)
+    log density of y[n] ~ normal(z[n], 1)               (m.ppl:8)
+    log density of w ~ normal(0.2, 1) by reparam        (m.ppl:16)
+    log density of z[n] ~ normal(m[n], 1) by reinforce  (m.ppl:17)
+";
+    assert_eq!(ran.out, want, "{}", ran.out);
+}
+
+#[test]
 fn simulate_draws_from_programs() {
     let dir = folder(&[("m.ppl", CONJUGATE)]);
     let run = |args: &[&str]| ppl(dir.path(), args, "");

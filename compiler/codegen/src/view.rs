@@ -5,7 +5,7 @@ use ppl_abi::Precision;
 use ppl_core::DType;
 
 /// Where a view's memory starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Base {
     /// The run's workspace.
     Workspace,
@@ -48,6 +48,8 @@ pub(crate) enum Loc {
         /// Whether it stands for an array.
         splat: bool,
     },
+    /// A scalar parameter that this native function has not read yet.
+    Given(usize),
 }
 
 /// Strides of a dense row-major array.

@@ -305,6 +305,7 @@ fn draws() {
         let (rows, row) = (b.un(Prim::Exp, x[2]), b.un(Prim::Exp, x[3]));
         let shared = b.broadcast(row, &[5, 3], &[1]);
         let five = b.full(Atom::int(5), &[5]);
+        let constant = b.full(Atom::float(0.25), &[4]);
         vec![
             draw(b, RngKind::Normal, vec![], 1, &[5]),
             draw(b, RngKind::Normal, vec![], 1, &[]),
@@ -319,6 +320,9 @@ fn draws() {
             draw(b, RngKind::Categorical, vec![rows], 6, &[5]),
             draw(b, RngKind::Categorical, vec![shared], 6, &[5]),
             draw(b, RngKind::Categorical, vec![row], 6, &[]),
+            draw(b, RngKind::Categorical, vec![row], 6, &[5]),
+            draw(b, RngKind::Categorical, vec![constant], 6, &[50]),
+            draw(b, RngKind::Categorical, vec![constant], 6, &[]),
         ]
     });
 }

@@ -7,11 +7,11 @@ mod lower;
 mod source;
 
 pub use lower::{
-    Cx, Expectation, FitCode, Lowered, STAGES, analyse, lower_density, lower_draws, lower_expectation, lower_expression,
-    lower_fit, lower_function, lower_values,
+    Cx, Expectation, FitCode, Lowered, STAGES, analyse, choice_costs, lower_density, lower_draws, lower_expectation,
+    lower_expression, lower_fit, lower_function, lower_values,
 };
 pub use ppl_check as check;
-pub use ppl_transform::{EliminationCost, step};
+pub use ppl_transform::{ChoiceCosts, CostTerm, EliminationCost, Reach, step};
 pub use source::{Disk, Files, Source, library};
 
 use ppl_check::{Checked, DataShapes, FitOverrides, Program};

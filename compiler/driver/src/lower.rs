@@ -6,8 +6,8 @@ use ppl_diag::{Code, Diagnostic, Span};
 use ppl_opt::{PassManager, PassTiming, When};
 use ppl_transform::step::{Direction, Layout, Learned, Optimizer, StepSpec};
 use ppl_transform::{
-    Avoid, Chosen, EliminationCost, batch, inline, inline_with_costs, smooth, smooth_avoiding, strategies, strategies_value_only,
-    vjp,
+    Avoid, ChoiceCosts, Chosen, EliminationCost, batch, inline, inline_with_costs, smooth, smooth_avoiding, strategies,
+    strategies_value_only, vjp,
 };
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -165,6 +165,17 @@ fn surrogate(program: &Program, flat: &Func<Est>, learned: &[bool], cx: &mut Cx)
 /// Errors of strategies that depend on the program around the choice, in a few words.
 const IMPOSSIBLE: &[(&str, &str)] =
     &[("E0407", "the cost couples its elements"), ("E0408", "too many combinations"), ("E0502", "the loop has too many steps")];
+
+/// The costs that each choice of a `fit` sees.
+///
+/// # Errors
+/// As [`analyse`].
+pub fn choice_costs(program: &Program, plan: &FitPlan, cx: &mut Cx) -> Result<Vec<ChoiceCosts>, Vec<Diagnostic>> {
+    let learned: Vec<bool> = plan.objective.inputs.iter().map(|g| matches!(g, Global::Param(_))).collect();
+    let flat = flat(program, &plan.objective, cx)?;
+    let (f, ..) = surrogate(program, &flat, &learned, cx)?;
+    cx.time("costs", || ppl_transform::costs(&program.module, &f, 0))
+}
 
 /// Analyses what a `fit` would run, and programs that no `fit` uses, without lowering them further: biased uses of smooth values, strategies
 /// that do not fit. Returns the strategy of each choice of the fit.

@@ -25,12 +25,18 @@
 //! A map turns `loop m` into axis 0 of its outputs, indexing by a loop's index turns it back: so lanes keep together
 //! from one plate to the next (a guide's plate and the model's). A carry turns `same` into `after`.
 
+mod bits;
+mod deps;
+
 use crate::strategies::mid::{Mid, MidRandom};
+pub(crate) use bits::Bits;
+pub(crate) use deps::{Deps, Numbers};
 use ppl_core::{Atom, Block, Func, Op, Prim, ReduceOp, Var};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 /// Lanes relative to a choice's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Order {
     Same,
     After,
@@ -44,9 +50,6 @@ pub(crate) enum Align {
     Axis(usize, Order),
     All,
 }
-
-/// Choices (by the variable that holds the value), and for each of their loops how lanes correspond.
-pub(crate) type Deps = BTreeMap<Var, Vec<Align>>;
 
 /// A position in a function: statements with blocks, and which block, outermost first.
 pub(crate) type Path = Vec<(usize, usize)>;
@@ -78,6 +81,13 @@ pub(crate) struct Term {
     pub(crate) deps: Deps,
 }
 
+/// What a scan's body sees of it.
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    Carry(usize),
+    Slice(usize),
+}
+
 /// What is known of a function.
 pub(crate) struct Flow<'f> {
     pub(crate) func: &'f Func<Mid>,
@@ -87,12 +97,16 @@ pub(crate) struct Flow<'f> {
     pub(crate) at: HashMap<Var, Path>,
     /// Statement that defines each output.
     defs: HashMap<Var, (Path, usize)>,
+    /// The scan that each carry and slice belongs to, and its number among them.
+    bound: HashMap<Var, (Path, usize, Bound)>,
     /// Choices reached through the conditions around each branch.
     control: HashMap<Path, Deps>,
     /// Every choice, in program order, with the block and statement that make it.
     pub(crate) choices: Vec<(Var, Path, usize)>,
     /// Loops whose lanes are not matched with a choice's.
     unmatched: HashSet<Var>,
+    /// The choices' numbers.
+    pub(crate) numbers: Rc<Numbers>,
     /// Only what a replay can follow is matched.
     strict: bool,
 }
@@ -109,17 +123,21 @@ impl<'f> Flow<'f> {
     }
 
     fn with(func: &'f Func<Mid>, strict: bool, unmatched: HashSet<Var>) -> Self {
+        let mut known = Vec::new();
+        choices(&func.body, &mut known);
         let mut flow = Flow {
             func,
+            numbers: Rc::new(Numbers::new(&known)),
             deps: HashMap::new(),
             at: HashMap::new(),
             defs: HashMap::new(),
+            bound: HashMap::new(),
             control: HashMap::new(),
             choices: Vec::new(),
             unmatched,
             strict,
         };
-        flow.block(&func.body, &mut Vec::new(), &mut Vec::new(), &Deps::new(), true);
+        flow.block(&func.body, &mut Vec::new(), &mut Vec::new(), &Deps::default(), true);
         flow
     }
 
@@ -128,9 +146,29 @@ impl<'f> Flow<'f> {
         a.var().and_then(|v| self.deps.get(&v).cloned()).unwrap_or_default()
     }
 
-    /// How an operand depends on one choice.
-    pub(crate) fn on(&self, a: Atom, choice: Var) -> Option<&Vec<Align>> {
-        a.var().and_then(|v| self.deps.get(&v)).and_then(|d| d.get(&choice))
+    /// The statement that defines an output, with its block.
+    pub(crate) fn def(&self, v: Var) -> Option<&(Path, usize)> {
+        self.defs.get(&v)
+    }
+
+    /// What a variable is made from, in one step.
+    pub(crate) fn parents(&self, v: Var) -> Vec<Atom> {
+        if let Some((path, i, bound)) = self.bound.get(&v) {
+            let Op::Scan(s) = &self.block_at(path).stmts[*i].op else { return Vec::new() };
+            return match bound {
+                Bound::Carry(k) => vec![s.carry[*k].1, s.body.results[*k]],
+                Bound::Slice(k) => vec![s.xs[*k].1],
+            };
+        }
+        let Some((path, i)) = self.defs.get(&v) else { return Vec::new() };
+        let stmt = &self.block_at(path).stmts[*i];
+        let blocks = ppl_core::op_blocks(&stmt.op);
+        if blocks.is_empty() {
+            return ppl_core::op_atoms(&stmt.op);
+        }
+        let k = stmt.outs.iter().position(|o| *o == v).unwrap_or(0);
+        let cond = if let Op::If { cond, .. } = &stmt.op { Some(*cond) } else { None };
+        blocks.into_iter().filter_map(|b| b.results.get(k).copied()).chain(cond).collect()
     }
 
     /// The block at `path`.
@@ -179,11 +217,16 @@ impl<'f> Flow<'f> {
                     path.push((i, 0));
                     loops.push(Loop { index: s.index, len: s.len, scan: true });
                     self.at.insert(s.index, path.clone());
+                    let outer = path[..path.len() - 1].to_vec();
+                    for (k, (v, _)) in s.xs.iter().enumerate() {
+                        self.bound.insert(*v, (outer.clone(), i, Bound::Slice(k)));
+                    }
+                    for (k, (v, _)) in s.carry.iter().enumerate() {
+                        self.bound.insert(*v, (outer.clone(), i, Bound::Carry(k)));
+                    }
                     for (v, a) in &s.xs {
                         self.at.insert(*v, path.clone());
-                        let d =
-                            self.of(*a).into_iter().map(|(c, al)| (c, al.into_iter().map(|x| self.sliced(x, s.index)).collect()));
-                        let d = join(d.collect(), control);
+                        let d = join(each(self.of(*a), |x| self.sliced(x, s.index)), control);
                         self.set(*v, d);
                     }
                     for (v, a) in &s.carry {
@@ -219,16 +262,17 @@ impl<'f> Flow<'f> {
                     s.body.results.iter().enumerate().map(out).collect()
                 }
                 op => {
-                    let mut d = Deps::new();
+                    let mut d = Deps::default();
                     for (k, a) in ppl_core::op_atoms(op).into_iter().enumerate() {
-                        let moved =
-                            self.of(a).into_iter().map(|(c, al)| (c, al.into_iter().map(|x| self.moved(op, k, x)).collect()));
-                        d = join(d, &moved.collect());
+                        if let Some(own) = a.var().and_then(|v| self.deps.get(&v)) {
+                            d = join(d, &each(own.clone(), |x| self.moved(op, k, x)));
+                        }
                     }
                     if let Op::Random(MidRandom::Mark { .. } | MidRandom::Split { .. }) = op {
                         let out = stmt.outs[0];
                         // Joined, not replaced: a scan's step may depend on the same choice in earlier ones.
-                        d = join(d, &Deps::from([(out, loops.iter().map(|l| Align::Loop(l.index, Order::Same)).collect())]));
+                        let own = loops.iter().map(|l| Align::Loop(l.index, Order::Same)).collect();
+                        d = join(d, &Deps::of_choice(&self.numbers, out, own));
                         self.choices.push((out, path.clone(), i));
                     }
                     vec![d; stmt.outs.len()]
@@ -303,6 +347,15 @@ impl<'f> Flow<'f> {
             Some(l) if !(self.unmatched.contains(&v) || self.strict && l.scan) => Align::Loop(v, order),
             _ => Align::All,
         }
+    }
+
+    /// For each choice, by its number, the numbers of the terms that depend on it.
+    pub(crate) fn reaching(&self, terms: &[Term]) -> Vec<Bits> {
+        let mut out = vec![Bits::default(); self.choices.len()];
+        for (n, t) in terms.iter().enumerate() {
+            t.deps.all().iter().for_each(|c| out[c].insert(n));
+        }
+        out
     }
 
     /// The sum of every element of `result` as terms.
@@ -388,34 +441,22 @@ pub(crate) fn loops(func: &Func<Mid>, path: &[(usize, usize)]) -> Vec<Loop> {
     out
 }
 
-fn join(mut a: Deps, b: &Deps) -> Deps {
-    for (choice, other) in b {
-        match a.get_mut(choice) {
-            None => {
-                a.insert(*choice, other.clone());
-            }
-            Some(mine) => mine.iter_mut().zip(other).for_each(|(x, y)| *x = join_align(*x, *y)),
-        }
-    }
-    a
-}
-
-fn join_align(a: Align, b: Align) -> Align {
-    let order = |x: Order, y: Order| match (x, y) {
-        (x, y) if x == y => Some(x),
-        (Order::Same, y) => Some(y),
-        (x, Order::Same) => Some(x),
-        _ => None,
-    };
-    match (a, b) {
-        (Align::Loop(l, x), Align::Loop(m, y)) if l == m => order(x, y).map_or(Align::All, |o| Align::Loop(l, o)),
-        (Align::Axis(l, x), Align::Axis(m, y)) if l == m => order(x, y).map_or(Align::All, |o| Align::Axis(l, o)),
-        _ => Align::All,
-    }
+fn join(a: Deps, b: &Deps) -> Deps {
+    a.join(b)
 }
 
 fn each(d: Deps, f: impl Fn(Align) -> Align) -> Deps {
-    d.into_iter().map(|(c, al)| (c, al.into_iter().map(&f).collect())).collect()
+    d.each(f)
+}
+
+/// Every choice, in program order.
+fn choices(block: &Block<Mid>, out: &mut Vec<Var>) {
+    for stmt in &block.stmts {
+        if let Op::Random(MidRandom::Mark { .. } | MidRandom::Split { .. }) = &stmt.op {
+            out.push(stmt.outs[0]);
+        }
+        ppl_core::op_blocks(&stmt.op).into_iter().for_each(|b| choices(b, out));
+    }
 }
 
 /// The stack that a loop makes of a result.

@@ -24,6 +24,8 @@
 mod class;
 mod cost;
 mod edit;
+mod explain;
+mod lanes;
 mod lower;
 pub(crate) mod mid;
 mod prune;
@@ -33,6 +35,7 @@ mod terms;
 mod unroll;
 
 use crate::expand::{Cx, Hook};
+pub use explain::{ChoiceCosts, CostTerm, Reach, costs};
 use lower::{Lower, strategies_of};
 use mid::{Mid, MidRandom, Plan, PlanKind};
 use ppl_core::{Atom, Builder, Det, Est, EstRandom, Func, Module, Op, Stmt, StrategyUse};
@@ -42,6 +45,18 @@ use ppl_diag::{Code, Diagnostic};
 ///
 /// Other results pass through with their values. Errors: a strategy's program or its use is not supported (E0404 to E0408, E0502, E0503).
 pub fn strategies(module: &Module, func: &Func<Est>, estimate: usize) -> Result<Func<Det>, Vec<Diagnostic>> {
+    surrogate(module, func, estimate, true)
+}
+
+/// As [`strategies`], with every score multiplied by the whole estimate: what scoping saves is the difference in variance.
+///
+/// # Errors
+/// As [`strategies`].
+pub fn strategies_unscoped(module: &Module, func: &Func<Est>, estimate: usize) -> Result<Func<Det>, Vec<Diagnostic>> {
+    surrogate(module, func, estimate, false)
+}
+
+fn surrogate(module: &Module, func: &Func<Est>, estimate: usize, scoped: bool) -> Result<Func<Det>, Vec<Diagnostic>> {
     unresolved(func)?;
     let known = strategies_of(module, func)?;
     let func = unroll::unroll(func, &known)?;
@@ -59,7 +74,7 @@ pub fn strategies(module: &Module, func: &Func<Est>, estimate: usize) -> Result<
             return Err(vec![too_large(&func)]);
         }
     }
-    f = terms::terms(&f, &plans, estimate);
+    f = terms::terms(&f, &plans, estimate, scoped);
     Ok(to_det(&prune::prune(f), &plans))
 }
 
@@ -137,7 +152,7 @@ impl Hook<Mid, Det> for ToDet<'_> {
                     let args = cx.atoms(args);
                     Cx::new(draw, &args).block(b, &mut ToDet { plans: self.plans }, &draw.body)
                 }
-                PlanKind::Term { .. } => Vec::new(),
+                PlanKind::Term { .. } | PlanKind::Tail => Vec::new(),
             },
             // Replays have replaced every call.
             MidRandom::Again { .. } => vec![Atom::float(0.0)],

@@ -111,7 +111,7 @@ pub fn gauss_hermite(n: usize) -> Vec<(f64, f64)> {
         let w = 2.0 / (slope * slope) / std::f64::consts::PI.sqrt();
         let x = z * std::f64::consts::SQRT_2;
         out.push((x, w));
-        if n % 2 == 0 || i + 1 < half {
+        if n.is_multiple_of(2) || i + 1 < half {
             out.push((-x, w));
         }
     }

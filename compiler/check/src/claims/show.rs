@@ -19,7 +19,7 @@ impl Evidence {
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sum = if self.summed { "sum of " } else { "" };
+        let sum = if self.summed.is_some() { "sum of " } else { "" };
         write!(f, "{sum}log {}", self.density())
     }
 }
@@ -62,7 +62,7 @@ fn scale_terms(terms: &[(f64, Evidence)], offset: f64) -> String {
         parts.push(if terms.is_empty() && offset.abs() <= 1e-9 { "1".to_string() } else { format!("exp({})", number(offset)) });
     }
     for (c, e) in terms {
-        let base = if e.summed { format!("product of {}", e.density()) } else { e.density() };
+        let base = if e.summed.is_some() { format!("product of {}", e.density()) } else { e.density() };
         parts.push(if (c - 1.0).abs() < 1e-9 { base } else { format!("{base}^{}", number(*c)) });
     }
     parts.join(" ")

@@ -42,7 +42,7 @@ pub(super) fn exponential<S: Stage>(w: &Walk<'_, S>, l: &Lin) -> Option<Mean> {
             Kind::LogMean(m) => times(m.power(*c))?,
             Kind::Mean(_) => return None,
             Kind::Lanes { of, len } => {
-                let (offset, one) = lane(w, of, *len, *c)?;
+                let (offset, one) = lane(w, of, *len, *c, &w.syms[*s].home)?;
                 shift.constant += offset;
                 times(one)?;
             }
@@ -62,7 +62,7 @@ pub(super) fn exponential<S: Stage>(w: &Walk<'_, S>, l: &Lin) -> Option<Mean> {
 }
 
 /// `exp` of a sum over independent lanes: the product of `exp(c of)`.
-fn lane<S: Stage>(w: &Walk<'_, S>, of: &Lin, len: usize, c: f64) -> Option<(f64, Core)> {
+fn lane<S: Stage>(w: &Walk<'_, S>, of: &Lin, len: usize, c: f64, outside: &[Var]) -> Option<(f64, Core)> {
     let mean = exponential(w, &of.scaled(c))?;
     let known = mean.shift.known()?;
     // Lanes that share a simulation are not independent.
@@ -70,17 +70,22 @@ fn lane<S: Stage>(w: &Walk<'_, S>, of: &Lin, len: usize, c: f64) -> Option<(f64,
     if mean.core.uses.iter().any(|s| w.syms[*s].home.len() < inner.len()) {
         return None;
     }
-    let core = Core { terms: summed(&mean.core.terms, len, inner), ..mean.core };
+    let core = Core { terms: summed(&mean.core.terms, len, outside), ..mean.core };
     Some((known * len as f64, core))
 }
 
-/// Terms added up over `len` lanes of the loop around them.
-fn summed(terms: &[(f64, Evidence)], len: usize, home: &[Var]) -> Vec<(f64, Evidence)> {
-    let of_lane = |e: &Evidence| e.lanes.iter().any(|v| home.last() == Some(v));
-    terms
-        .iter()
-        .map(|(c, e)| if of_lane(e) { (*c, Evidence { summed: true, ..e.clone() }) } else { (c * len as f64, e.clone()) })
-        .collect()
+/// Terms added up over `len` lanes; `outside` are the loops around the sum.
+fn summed(terms: &[(f64, Evidence)], len: usize, outside: &[Var]) -> Vec<(f64, Evidence)> {
+    let sum = |(c, e): &(f64, Evidence)| {
+        let same = e.lanes.iter().all(|v| outside.contains(v));
+        let lanes = e.lanes.iter().copied().filter(|v| outside.contains(v)).collect();
+        if same {
+            (c * len as f64, e.clone())
+        } else {
+            (*c, Evidence { summed: Some(len * e.summed.unwrap_or(1)), lanes, ..e.clone() })
+        }
+    };
+    terms.iter().map(sum).collect()
 }
 
 /// A part of a sum: it approaches `offset + sum of c log Z` from `side`.
@@ -107,9 +112,8 @@ fn parts<S: Stage>(w: &Walk<'_, S>, l: &Lin) -> Option<Vec<Part>> {
                 out.push(Part { terms, offset: 0.0, side: turned(log_side(m.side), *c) });
             }
             Kind::Lanes { of, len } => {
-                let home = of.terms.keys().map(|s| w.syms[*s].home.clone()).max_by_key(Vec::len)?;
                 for p in parts(w, of)? {
-                    let terms = summed(&p.terms, *len, &home).into_iter().map(|(a, e)| (a * c, e)).collect();
+                    let terms = summed(&p.terms, *len, &w.syms[*s].home).into_iter().map(|(a, e)| (a * c, e)).collect();
                     out.push(Part { terms, offset: p.offset * c * *len as f64, side: turned(p.side, *c) });
                 }
             }
@@ -276,7 +280,7 @@ pub(super) fn evidence<S: Stage>(w: &Walk<'_, S>, p: &Scored) -> Evidence {
     let given = given.iter().filter_map(|j| choices.get(*j)).map(|c| c.addr.clone()).collect();
     let mut lanes = Walk::<S>::loops(&p.args);
     lanes.extend(Walk::<S>::loops(&p.given));
-    Evidence { program: w.module.generative(*program).name.clone(), given, summed: false, key: *key, lanes }
+    Evidence { program: w.module.generative(*program).name.clone(), given, summed: None, key: *key, lanes }
 }
 
 /// Whether a program multiplies its density by numbers, so that its mass may not be 1.

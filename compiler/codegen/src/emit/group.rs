@@ -78,7 +78,7 @@ impl Emitter<'_, '_> {
         let node = match self.loc(a)? {
             Loc::Scalar(v) | Loc::Splat(v) => Node::Scalar(v, ty.dtype),
             Loc::View(v) => Node::Load(v, ty.dtype),
-            Loc::Saved { .. } => return Err(CodegenError::internal("a saved scalar was not restored")),
+            Loc::Saved { .. } | Loc::Given(_) => return Err(CodegenError::internal("a saved scalar was not restored")),
         };
         nest.nodes.push(node);
         if let Some(v) = a.var() {

@@ -240,7 +240,7 @@ impl Emitter<'_, '_> {
         let x = match x {
             Loc::Scalar(v) | Loc::Splat(v) => Node::Scalar(*v, dt),
             Loc::View(v) => Node::Load(v.clone(), dt),
-            Loc::Saved { .. } => return Err(CodegenError::internal("a saved scalar was not restored")),
+            Loc::Saved { .. } | Loc::Given(_) => return Err(CodegenError::internal("a saved scalar was not restored")),
         };
         let nodes = vec![Node::Load(a.clone(), dt), x, Node::Op(Prim::Add, vec![0, 1], dt, dt)];
         self.nest(Nest { shape: shape.to_vec(), nodes, stores: vec![(2, to.clone())], ..Nest::default() })?;

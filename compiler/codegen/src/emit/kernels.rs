@@ -91,7 +91,7 @@ impl Emitter<'_, '_> {
                     temps.extend(temp);
                     1
                 }
-                Loc::Saved { .. } => return Err(CodegenError::internal("a saved scalar was not restored")),
+                Loc::Saved { .. } | Loc::Given(_) => return Err(CodegenError::internal("a saved scalar was not restored")),
             };
             if !unary {
                 call.push(self.iconst(stride));
@@ -215,6 +215,10 @@ impl Emitter<'_, '_> {
                 v
             }
             None => {
+                // A single row that is a constant is written out, and still serves every draw.
+                if outer.is_empty() {
+                    stride = 0;
+                }
                 let (v, temp) = self.dense(a)?;
                 temps.extend(temp);
                 v

@@ -15,6 +15,7 @@ use crate::arena::Arena;
 use crate::schedule::{Step, reads};
 use crate::view::{Base, Loc, View, elem_size};
 use crate::{CodegenError, Options};
+use cranelift::codegen::cursor::{Cursor, FuncCursor};
 use cranelift::codegen::ir::SigRef;
 use cranelift::prelude::*;
 use ppl_abi::Precision;
@@ -43,6 +44,11 @@ pub(crate) struct State<'a> {
     /// Where scalars and pointers are kept between native functions.
     saved: HashMap<Var, i64>,
     saved_dynamics: HashMap<usize, i64>,
+    /// Scalar parameters.
+    given: HashMap<Var, usize>,
+    /// Variables and pointers that got values in the current native function.
+    fresh: Vec<Var>,
+    fresh_dynamics: Vec<usize>,
     /// Where a variable is wanted: memory that its block's results go to.
     hints: HashMap<Var, (Base, i64)>,
     /// Workspace for scalar operands of kernels.
@@ -71,6 +77,9 @@ impl<'a> State<'a> {
             dynamics: Vec::new(),
             saved: HashMap::new(),
             saved_dynamics: HashMap::new(),
+            given: HashMap::new(),
+            fresh: Vec::new(),
+            fresh_dynamics: Vec::new(),
             hints: HashMap::new(),
             scratch,
         };
@@ -130,8 +139,10 @@ pub(crate) struct Emitter<'s, 'f> {
     mask: Type,
     lanes: usize,
     has_fma: bool,
-    inputs: Vec<Value>,
-    outputs: Vec<Value>,
+    entry: Block,
+    /// The arrays of pointers to parameters and results, and the pointers that have been read.
+    tables: [Value; 2],
+    pointers: HashMap<Base, Value>,
     workspace: Value,
     seed: Value,
     step: Value,
@@ -141,31 +152,44 @@ pub(crate) struct Emitter<'s, 'f> {
 }
 
 impl<'s, 'f> Emitter<'s, 'f> {
-    /// Starts a function: loads the pointers and what earlier functions saved.
+    /// Starts a function.
     pub(crate) fn start(st: &'s mut State<'f>, mut fb: FunctionBuilder<'s>, has_fma: bool) -> Result<Self> {
         let entry = fb.create_block();
         fb.append_block_params_for_function_params(entry);
         fb.switch_to_block(entry);
         fb.seal_block(entry);
+        fb.ensure_inserted_block();
         let params = fb.block_params(entry).to_vec();
         let [ins, outs, workspace, seed, step] = params[..] else {
             return Err(CodegenError::internal("the entry's signature has changed"));
         };
-        let trusted = MemFlagsData::trusted().with_readonly();
-        let mut pointers = |from: Value, n: usize| -> Vec<Value> {
-            (0..n).map(|i| fb.ins().load(types::I64, trusted, from, i as i32 * 8)).collect()
-        };
-        let inputs = pointers(ins, st.func.params.len());
-        let outputs = pointers(outs, st.func.body.results.len());
         let (float, vector, mask, lanes) = match st.precision() {
             Precision::F32 => (types::F32, types::F32X4, types::I32X4, 4),
             Precision::F64 => (types::F64, types::F64X2, types::I64X2, 2),
         };
         let sigs = HashMap::new();
-        let mut e =
-            Emitter { st, fb, float, vector, mask, lanes, has_fma, inputs, outputs, workspace, seed, step, sigs, block: 0 };
-        e.restore()?;
-        Ok(e)
+        let (tables, pointers) = ([ins, outs], HashMap::new());
+        let block = 0;
+        Ok(Emitter { st, fb, float, vector, mask, lanes, has_fma, entry, tables, pointers, workspace, seed, step, sigs, block })
+    }
+
+    /// A load at the beginning of the function, right after `from` is known: what is read there is known everywhere.
+    fn load_early(&mut self, ty: Type, from: Value, offset: i64) -> Value {
+        let flags = MemFlagsData::trusted();
+        let at = self.fb.func.dfg.value_def(from).inst();
+        let cursor = FuncCursor::new(self.fb.func);
+        let mut cursor = match at {
+            Some(inst) => cursor.after_inst(inst),
+            None => cursor.at_first_insertion_point(self.entry),
+        };
+        match i32::try_from(offset) {
+            Ok(o) => cursor.ins().load(ty, flags, from, o),
+            Err(_) => {
+                let o = cursor.ins().iconst(types::I64, offset);
+                let at = cursor.ins().iadd(from, o);
+                cursor.ins().load(ty, flags, at, 0)
+            }
+        }
     }
 
     /// Makes the parameters available, and what the function's results are wanted at.
@@ -174,8 +198,8 @@ impl<'s, 'f> Emitter<'s, 'f> {
         for (i, v) in func.params.iter().enumerate() {
             let ty = func.ty(*v);
             let loc = if ty.is_scalar() {
-                let base = self.inputs[i];
-                Loc::Scalar(self.load(ty.dtype, base, 0))
+                self.st.given.insert(*v, i);
+                Loc::Given(i)
             } else {
                 Loc::View(View::dense(Base::Input(i), 0, &ty.shape, Vec::new()))
             };
@@ -292,11 +316,13 @@ impl<'s, 'f> Emitter<'s, 'f> {
                 self.st.arena.retain(*o);
             }
         }
+        self.st.fresh.push(v);
         self.st.locs[v.index()] = Some(loc);
     }
 
     /// Says where a variable is, handing over the buffer that was allocated for it.
     fn bind_owned(&mut self, v: Var, view: View) {
+        self.st.fresh.push(v);
         self.st.locs[v.index()] = Some(Loc::View(view));
     }
 
@@ -326,19 +352,38 @@ impl<'s, 'f> Emitter<'s, 'f> {
 
     /// The pointer a view's offset counts from.
     fn base(&mut self, base: Base) -> Result<Value> {
-        let lost = || CodegenError::internal("a pointer is not available here");
-        match base {
-            Base::Workspace => Ok(self.workspace),
-            Base::Input(i) => self.inputs.get(i).copied().ok_or_else(lost),
-            Base::Output(i) => self.outputs.get(i).copied().ok_or_else(lost),
-            Base::Dynamic(i) => self.st.dynamics.get(i).copied().flatten().ok_or_else(lost),
-            Base::Constant(a) => Ok(self.iconst(a as i64)),
+        let table = match base {
+            Base::Workspace => return Ok(self.workspace),
+            Base::Constant(a) => return Ok(self.iconst(a as i64)),
+            Base::Dynamic(i) => return self.dynamic_pointer(i),
+            Base::Input(i) => (0, i),
+            Base::Output(i) => (1, i),
+        };
+        if let Some(known) = self.pointers.get(&base) {
+            return Ok(*known);
         }
+        let (which, i) = table;
+        let pointer = self.load_early(types::I64, self.tables[which], i as i64 * 8);
+        self.pointers.insert(base, pointer);
+        Ok(pointer)
+    }
+
+    fn dynamic_pointer(&mut self, i: usize) -> Result<Value> {
+        if let Some(known) = self.st.dynamics.get(i).copied().flatten() {
+            return Ok(known);
+        }
+        let lost = || CodegenError::internal("a pointer is not available here");
+        let offset = *self.st.saved_dynamics.get(&i).ok_or_else(lost)?;
+        let pointer = self.load_early(types::I64, self.workspace, offset);
+        self.st.dynamics[i] = Some(pointer);
+        self.st.fresh_dynamics.push(i);
+        Ok(pointer)
     }
 
     /// A new run-time pointer.
     fn dynamic(&mut self, pointer: Value) -> Base {
         self.st.dynamics.push(Some(pointer));
+        self.st.fresh_dynamics.push(self.st.dynamics.len() - 1);
         Base::Dynamic(self.st.dynamics.len() - 1)
     }
 
@@ -365,6 +410,11 @@ impl<'s, 'f> Emitter<'s, 'f> {
         match a {
             Atom::Lit(l) => Ok(Loc::Scalar(self.lit(l))),
             Atom::Var(v) => match self.st.locs.get(v.index()) {
+                Some(Some(Loc::Saved { offset, splat })) => {
+                    let (offset, splat) = (*offset, *splat);
+                    self.restore(v, Base::Workspace, offset, splat)
+                }
+                Some(Some(Loc::Given(i))) => self.restore(v, Base::Input(*i), 0, false),
                 Some(Some(l)) => Ok(l.clone()),
                 _ => Err(CodegenError::internal(format!(
                     "{v} ({}) is used before it is defined",
@@ -378,7 +428,7 @@ impl<'s, 'f> Emitter<'s, 'f> {
     fn scalar(&mut self, a: Atom) -> Result<Value> {
         match self.loc(a)? {
             Loc::Scalar(v) => Ok(v),
-            Loc::Splat(_) | Loc::View(_) | Loc::Saved { .. } => {
+            Loc::Splat(_) | Loc::View(_) | Loc::Saved { .. } | Loc::Given(_) => {
                 Err(CodegenError::internal(format!("{a:?} is not a scalar here")))
             }
         }
@@ -460,9 +510,11 @@ impl<'s, 'f> Emitter<'s, 'f> {
     }
 
     fn save(&mut self) -> Result<()> {
-        for i in 0..self.st.locs.len() {
-            let v = Var(i as u32);
-            match self.st.locs[i].clone() {
+        for v in std::mem::take(&mut self.st.fresh) {
+            match self.st.locs[v.index()].clone() {
+                Some(Loc::Scalar(_)) if let Some(i) = self.st.given.get(&v) => {
+                    self.st.locs[v.index()] = Some(Loc::Given(*i));
+                }
                 Some(Loc::Scalar(x)) => self.save_scalar(v, x, false),
                 Some(Loc::Splat(x)) => self.save_scalar(v, x, true),
                 Some(Loc::View(View { base: Base::Dynamic(d), .. })) if !self.st.saved_dynamics.contains_key(&d) => {
@@ -472,10 +524,12 @@ impl<'s, 'f> Emitter<'s, 'f> {
                     let p = self.base(Base::Dynamic(d))?;
                     self.store(p, self.workspace, off);
                 }
-                Some(Loc::View(_) | Loc::Saved { .. }) | None => {}
+                Some(Loc::View(_) | Loc::Saved { .. } | Loc::Given(_)) | None => {}
             }
         }
-        self.st.dynamics.iter_mut().for_each(|d| *d = None);
+        for d in std::mem::take(&mut self.st.fresh_dynamics) {
+            self.st.dynamics[d] = None;
+        }
         Ok(())
     }
 
@@ -493,21 +547,15 @@ impl<'s, 'f> Emitter<'s, 'f> {
         self.st.locs[v.index()] = Some(Loc::Saved { offset, splat });
     }
 
-    fn restore(&mut self) -> Result<()> {
-        for i in 0..self.st.locs.len() {
-            if let Some(Loc::Saved { offset, splat }) = self.st.locs[i] {
-                let dt = self.st.func.vars[i].ty.dtype;
-                let v = self.load(dt, self.workspace, offset);
-                self.st.locs[i] = Some(if splat { Loc::Splat(v) } else { Loc::Scalar(v) });
-            }
-        }
-        let mut saved: Vec<(usize, i64)> = self.st.saved_dynamics.iter().map(|(d, o)| (*d, *o)).collect();
-        saved.sort_unstable();
-        for (d, o) in saved {
-            let p = self.load(DType::Int, self.workspace, o);
-            self.st.dynamics[d] = Some(p);
-        }
-        Ok(())
+    /// Reads a scalar that an earlier native function saved, or a parameter: once in this one.
+    fn restore(&mut self, v: Var, base: Base, offset: i64, splat: bool) -> Result<Loc> {
+        let from = self.base(base)?;
+        let ty = self.scalar_type(self.st.func.ty(v).dtype);
+        let x = self.load_early(ty, from, offset);
+        let loc = if splat { Loc::Splat(x) } else { Loc::Scalar(x) };
+        self.st.fresh.push(v);
+        self.st.locs[v.index()] = Some(loc.clone());
+        Ok(loc)
     }
 }
 

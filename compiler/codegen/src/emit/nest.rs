@@ -137,7 +137,7 @@ impl Emitter<'_, '_> {
         let node = match from {
             Loc::Scalar(v) | Loc::Splat(v) => Node::Scalar(*v, dt),
             Loc::View(v) => Node::Load(v.clone(), dt),
-            Loc::Saved { .. } => return Err(CodegenError::internal("a saved scalar was not restored")),
+            Loc::Saved { .. } | Loc::Given(_) => return Err(CodegenError::internal("a saved scalar was not restored")),
         };
         self.nest(Nest { shape: shape.to_vec(), nodes: vec![node], stores: vec![(0, to.clone())], ..Nest::default() })?;
         Ok(())

@@ -123,7 +123,7 @@ impl Emitter<'_, '_> {
                 }
                 Loc::View(View { strides, ..v })
             }
-            Loc::Saved { .. } => return Err(CodegenError::internal("a saved scalar was not restored")),
+            Loc::Saved { .. } | Loc::Given(_) => return Err(CodegenError::internal("a saved scalar was not restored")),
         };
         self.bind(out, loc);
         Ok(())
@@ -148,7 +148,7 @@ impl Emitter<'_, '_> {
                     return Ok(());
                 }
             }
-            Loc::Saved { .. } => return Err(CodegenError::internal("a saved scalar was not restored")),
+            Loc::Saved { .. } | Loc::Given(_) => return Err(CodegenError::internal("a saved scalar was not restored")),
         };
         self.bind(out, loc);
         Ok(())

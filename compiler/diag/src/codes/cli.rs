@@ -26,8 +26,8 @@ pub(super) const CODES: &[CodeInfo] = &[
     CodeInfo {
         code: Code("E0804"),
         name: "no such stage",
-        page: "`ppl explain MODEL --emit=STAGE` prints the program after a pass of the compiler, its machine code (`clif`, `asm`), or \
-               the guide derived from the model (`guide`). The message lists the stages in the order of the pipeline.",
+        page: "`ppl explain MODEL --emit=STAGE` prints the program after a pass of the compiler, its machine code (`clif`, `asm`), \
+               the guide derived from the model (`guide`), or the costs that each choice's score is multiplied by (`costs`). The message lists the stages in the order of the pipeline.",
     },
     CodeInfo {
         code: Code("E0805"),

@@ -162,6 +162,13 @@ Report a bound on the evidence that the fit is about, or write a second `fit`."#
 The direction is inferred from the objective's text: `elbo` is a lower bound, `-elbo` an upper bound on the negative log evidence, `cubo` an upper bound on the squared evidence."#,
     },
     CodeInfo {
+        code: Code("E0453"),
+        name: "a biased objective",
+        page: r#"The objective is made of importance weights, but its steps fight each other: the logarithm of a Monte Carlo mean is low on average, where the mean itself is high (`renyi` of order above 1, the logarithm of a Monte Carlo chi-square bound); a difference of two lower bounds; draws of an approximate posterior where the exact one is meant. Its expectation may lie on either side of the quantity, so its value must not be read as a bound. It can still be a good thing to optimise.
+
+Report a bound beside it, `using adam(0.01), report(elbo)`, or use an objective without the step that turns: the chi-square bound is minimised as `cubo`, before its logarithm."#,
+    },
+    CodeInfo {
         code: Code("E0460"),
         name: "no gradient flows through an operation",
         page: "A learned parameter reaches an operation whose derivative does not exist or is not implemented, and the objective \

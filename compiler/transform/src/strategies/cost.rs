@@ -6,16 +6,39 @@
 //!
 //! Each term is a stack over its own loops. Where its lanes correspond to those of `s` its axis is kept; where it depends on earlier
 //! lanes of `s` the axis is summed from each lane on; any other axis is summed.
+//!
+//! Sums are shared: with `T_s` the set of terms that reach `s`,
+//!
+//! ```text
+//!   sum(T)  =  sum(S) + sum(T - S)      S: the largest subset of T whose sum is known
+//! ```
+//!
+//! so a chain of choices, whose sets are nested, takes one addition for each term.
 
 use super::edit::Edit;
 use crate::expand::real;
-use crate::scope::{Align, Order, Scale, Term};
+use crate::scope::{Align, Bits, Order, Scale, Term};
 use ppl_core::{Atom, Prim, ReduceOp, Var};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-/// A cost as arrays by lanes: for each set of levels of the choice's loops, the sum of what is known at that level.
+/// A cost by lanes: for each set of levels of the choice's loops, the numbers of what is added up at that level.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cost(BTreeMap<Vec<usize>, Atom>);
+pub(crate) struct Cost(BTreeMap<Vec<usize>, Bits>);
+
+/// Axes of a term that are kept, with how lanes correspond along them: in the order of the choice's loops.
+type Kept = Vec<(usize, Order)>;
+
+/// Summands and the sums of sets of them that have been made.
+pub(crate) struct Sums<'t> {
+    terms: &'t [Term],
+    /// Each term as an array.
+    arrays: Vec<Option<Atom>>,
+    /// Summands: the first are the terms' own sums, by their numbers.
+    parts: Vec<Option<Atom>>,
+    by_axes: HashMap<(usize, Kept), usize>,
+    /// Larger sets first.
+    made: Vec<(Bits, usize, Atom)>,
+}
 
 /// A term as one array: an axis for each loop on its path, then its own.
 pub(crate) fn array(e: &mut Edit<'_>, t: &Term) -> Atom {
@@ -45,46 +68,115 @@ pub(crate) fn total(e: &mut Edit<'_>, t: &Term) -> Atom {
     e.b.sum_all(a)
 }
 
+impl<'t> Sums<'t> {
+    pub(crate) fn new(terms: &'t [Term]) -> Self {
+        let none = vec![None; terms.len()];
+        Sums { terms, arrays: none.clone(), parts: none, by_axes: HashMap::new(), made: Vec::new() }
+    }
+
+    /// Another summand, a scalar; its number.
+    pub(crate) fn scalar(&mut self, value: Atom) -> usize {
+        self.parts.push(Some(value));
+        self.parts.len() - 1
+    }
+
+    fn array(&mut self, e: &mut Edit<'_>, n: usize) -> Atom {
+        *self.arrays[n].get_or_insert_with(|| array(e, &self.terms[n]))
+    }
+
+    fn part(&mut self, e: &mut Edit<'_>, n: usize) -> Atom {
+        if let Some(known) = self.parts[n] {
+            return known;
+        }
+        let all = self.array(e, n);
+        let value = e.b.sum_all(all);
+        self.parts[n] = Some(value);
+        value
+    }
+
+    /// The number of term `n` with some axes kept, in this order.
+    fn kept(&mut self, e: &mut Edit<'_>, n: usize, kept: Kept) -> usize {
+        if kept.is_empty() {
+            return n;
+        }
+        let key = (n, kept);
+        if let Some(known) = self.by_axes.get(&key) {
+            return *known;
+        }
+        let mut value = self.array(e, n);
+        for (axis, order) in &key.1 {
+            match order {
+                Order::Same => {}
+                Order::After => value = e.b.cumsum(value, *axis, true),
+                Order::Before => value = e.b.cumsum(value, *axis, false),
+            }
+        }
+        let rank = e.b.ty(value).rank();
+        let gone: Vec<usize> = (0..rank).filter(|a| !key.1.iter().any(|(q, _)| a == q)).collect();
+        value = e.b.reduce(ReduceOp::Sum, value, &gone);
+        let perm: Vec<usize> = key.1.iter().map(|(a, _)| a - gone.iter().filter(|g| *g < a).count()).collect();
+        value = e.b.transpose(value, &perm);
+        self.parts.push(Some(value));
+        self.by_axes.insert(key, self.parts.len() - 1);
+        self.parts.len() - 1
+    }
+
+    /// The sum of a set of summands of one shape: made from the largest sums known of parts of it.
+    fn sum(&mut self, e: &mut Edit<'_>, set: &Bits) -> Atom {
+        let mut left = set.clone();
+        let mut total = Atom::float(0.0);
+        let mut count = left.len();
+        while count > 1 {
+            let start = self.made.partition_point(|(_, n, _)| *n > count);
+            let Some((known, n, value)) = self.made[start..].iter().find(|(b, ..)| b.is_subset(&left)) else { break };
+            left = left.difference(known);
+            count -= n;
+            total = crate::expand::add(&mut e.b, total, *value);
+        }
+        let rest: Vec<usize> = left.iter().collect();
+        for n in rest {
+            let value = self.part(e, n);
+            total = crate::expand::add(&mut e.b, total, value);
+        }
+        let size = set.len();
+        if size > 1 {
+            let at = self.made.partition_point(|(_, n, _)| *n > size);
+            self.made.insert(at, (set.clone(), size, total));
+        }
+        total
+    }
+}
+
 impl Cost {
-    /// Adds a term (`array` of it) as choice `s` sees it.
-    pub(crate) fn add(&mut self, e: &mut Edit<'_>, t: &Term, array: Atom, s: Var) {
+    /// What every lane reaches: summands by number.
+    pub(crate) fn whole(set: Bits) -> Self {
+        Cost(if set.is_empty() { BTreeMap::new() } else { BTreeMap::from([(Vec::new(), set)]) })
+    }
+
+    /// Adds term `n` as choice `s` sees it.
+    pub(crate) fn add(&mut self, e: &mut Edit<'_>, sums: &mut Sums<'_>, n: usize, s: Var) {
+        let t = &sums.terms[n];
         let Some(levels) = t.deps.get(&s) else { return };
         let loops = crate::scope::loops(e.from, &t.path);
-        let mut axis_of: Vec<(usize, usize)> = Vec::new();
-        let mut value = array;
+        let (mut kept, mut at) = (Kept::new(), Vec::new());
         for (level, align) in levels.iter().enumerate() {
             let place = match align {
                 Align::Loop(l, o) => loops.iter().position(|x| x.index == *l).map(|p| (p, *o)),
                 Align::Axis(a, o) => Some((loops.len() + a, *o)),
                 Align::All => None,
             };
-            let Some((axis, order)) = place.filter(|(p, _)| !axis_of.iter().any(|(_, q)| p == q)) else { continue };
-            match order {
-                Order::Same => {}
-                Order::After => value = e.b.cumsum(value, axis, true),
-                Order::Before => value = e.b.cumsum(value, axis, false),
+            if let Some((axis, order)) = place.filter(|(p, _)| !kept.iter().any(|(q, _)| p == q)) {
+                kept.push((axis, order));
+                at.push(level);
             }
-            axis_of.push((level, axis));
         }
-        let rank = e.b.ty(value).rank();
-        let gone: Vec<usize> = (0..rank).filter(|a| !axis_of.iter().any(|(_, q)| a == q)).collect();
-        value = e.b.reduce(ReduceOp::Sum, value, &gone);
-        let perm: Vec<usize> = axis_of.iter().map(|(_, a)| a - gone.iter().filter(|g| *g < a).count()).collect();
-        value = e.b.transpose(value, &perm);
-        self.put(e, axis_of.into_iter().map(|(l, _)| l).collect(), value);
+        let part = sums.kept(e, n, kept);
+        self.0.entry(at).or_default().insert(part);
     }
 
-    /// Adds a scalar that every lane reaches.
-    pub(crate) fn add_scalar(&mut self, e: &mut Edit<'_>, value: Atom) {
-        self.put(e, Vec::new(), value);
-    }
-
-    fn put(&mut self, e: &mut Edit<'_>, levels: Vec<usize>, value: Atom) {
-        let sum = match self.0.get(&levels) {
-            Some(old) => real(&mut e.b, Prim::Add, &[*old, value]),
-            None => value,
-        };
-        self.0.insert(levels, sum);
+    /// Adds a scalar summand that every lane reaches.
+    pub(crate) fn add_scalar(&mut self, part: usize) {
+        self.0.entry(Vec::new()).or_default().insert(part);
     }
 
     /// Whether nothing was added.
@@ -92,16 +184,21 @@ impl Cost {
         self.0.is_empty()
     }
 
-    /// The cost of one lane, in a nest; `lanes` are its indices by level.
-    pub(crate) fn at(&self, e: &mut Edit<'_>, lanes: &[Atom]) -> Atom {
-        let mut sum = Atom::float(0.0);
-        for (levels, array) in &self.0 {
-            let mut value = *array;
-            for l in levels {
-                value = e.b.gather(value, lanes[*l], 0);
-            }
-            sum = crate::expand::add(&mut e.b, sum, value);
-        }
-        sum
+    /// The sums, by level, at the top of the program.
+    pub(crate) fn sums(&self, e: &mut Edit<'_>, sums: &mut Sums<'_>) -> Vec<(Vec<usize>, Atom)> {
+        self.0.iter().map(|(levels, set)| (levels.clone(), sums.sum(e, set))).collect()
     }
+}
+
+/// The cost of one lane, in a nest; `lanes` are its indices by level.
+pub(crate) fn at_lane(e: &mut Edit<'_>, sums: &[(Vec<usize>, Atom)], lanes: &[Atom]) -> Atom {
+    let mut sum = Atom::float(0.0);
+    for (levels, array) in sums {
+        let mut value = *array;
+        for l in levels {
+            value = e.b.gather(value, lanes[*l], 0);
+        }
+        sum = crate::expand::add(&mut e.b, sum, value);
+    }
+    sum
 }

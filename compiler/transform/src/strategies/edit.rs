@@ -171,6 +171,29 @@ impl<'a> Edit<'a> {
         value
     }
 
+    /// Closes what [`Edit::open`] opened around an array of reals: the stack of all of them, zeros where a branch was not taken.
+    pub(crate) fn close_stacked(&mut self, mut open: Vec<Open>, value: Atom) -> Atom {
+        let mut value = value;
+        while let Some(o) = open.pop() {
+            let ty = self.b.ty(value);
+            let block = self.end(vec![value]);
+            value = match o {
+                Open::Map { old, index, len } => {
+                    self.index.remove(&old);
+                    self.b.map(len, index, block)[0].into()
+                }
+                Open::Branch { cond, taken, .. } => {
+                    self.begin();
+                    let none = self.b.full(Atom::float(0.0), &ty.shape);
+                    let other = self.end(vec![none]);
+                    let (then, els) = if taken == 0 { (block, other) } else { (other, block) };
+                    self.b.if_(cond, then, els)[0].into()
+                }
+            };
+        }
+        value
+    }
+
     /// Opens a block.
     pub(crate) fn begin(&mut self) {
         self.b.begin();

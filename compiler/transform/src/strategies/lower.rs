@@ -31,6 +31,10 @@ pub(crate) struct Lower<'m> {
     pub(crate) value_only: bool,
     pub(crate) plans: Vec<Plan>,
     pub(crate) errors: Vec<Diagnostic>,
+    /// Where the density that a variable belongs to was taken.
+    pub(crate) origins: HashMap<Var, Span>,
+    /// Choices whose value carries the gradient: label, strategy, place.
+    pub(crate) tails: Vec<(String, String, Span)>,
     lanes: Vec<(Atom, usize)>,
     times: Vec<(Atom, usize)>,
     /// Path of the sites, and the number of the next one.
@@ -46,6 +50,8 @@ impl<'m> Lower<'m> {
             value_only,
             plans: Vec::new(),
             errors: Vec::new(),
+            origins: HashMap::new(),
+            tails: Vec::new(),
             lanes: Vec::new(),
             times: Vec::new(),
             path: String::new(),
@@ -75,10 +81,11 @@ impl<'m> Lower<'m> {
     }
 
     fn log_density(&mut self, b: &mut Builder<Mid>, dist: &DistUse, x: Atom, span: Span) -> Vec<Atom> {
-        match self.module.dist(dist.dist).log_density {
-            Some(id) => self.det(b, id, &[&[x], &dist.args[..]].concat()),
-            None => self.missing("log density", dist, span),
-        }
+        let Some(id) = self.module.dist(dist.dist).log_density else { return self.missing("log density", dist, span) };
+        let first = b.func.vars.len();
+        let out = self.det(b, id, &[&[x], &dist.args[..]].concat());
+        self.origins.extend((first..b.func.vars.len()).map(|v| (Var(v as u32), span)));
+        out
     }
 
     fn draw(&mut self, b: &mut Builder<Mid>, dist: &DistUse, stop: bool, span: Span) -> Vec<Atom> {
@@ -144,6 +151,8 @@ impl<'m> Lower<'m> {
         }
         let value = cx.atom(x);
         if !term {
+            let Plan { label, strategy, span, .. } = plan(PlanKind::Tail);
+            self.tails.push((label, strategy, span));
             return vec![value];
         }
         let (term, inner) = self.term(f, class, call, &before, span);
@@ -177,6 +186,8 @@ impl<'m> Lower<'m> {
         let mut b = Builder::<Mid>::new(format!("{}.term", f.name));
         b.span = span;
         let (lanes, times, path, next) = (self.lanes.clone(), self.times.clone(), self.path.clone(), self.next);
+        // The term is a function with variables of its own.
+        let origins = std::mem::take(&mut self.origins);
         // Times become lanes: the terms of a scan's steps are independent of each other.
         let all: Vec<usize> = lanes.iter().chain(&times).map(|(_, n)| *n).collect();
         self.lanes = all.into_iter().map(|n| (b.param("i", Ty::INT).into(), n)).collect();
@@ -194,6 +205,7 @@ impl<'m> Lower<'m> {
             total = if negated { real(&mut b, Prim::Sub, &[total, x]) } else { crate::expand::add(&mut b, total, x) };
         }
         (self.lanes, self.times, self.path, self.next) = (lanes, times, path, next);
+        self.origins = origins;
         (b.finish(vec![total]), captured.into_iter().map(Atom::Var).collect())
     }
 
@@ -222,7 +234,9 @@ impl<'m> Lower<'m> {
             };
             fb.finish(results)
         };
+        let origins = std::mem::take(&mut self.origins);
         let (draw, whole) = (make(self, true), make(self, false));
+        self.origins = origins;
         (self.lanes, self.times) = (lanes, times);
         let ty = self.module.dist(dist.dist).event.clone();
         let args = [args, &self.indices()].concat();

@@ -86,6 +86,8 @@ pub(crate) enum PlanKind {
         /// Whether the term has the cost's value outside `stop`.
         weighted: bool,
     },
+    /// One call, at the end: nothing is left to do.
+    Tail,
     /// Several: the whole strategy, `(parameters.., loop indices..) -> estimate`, with [`MidRandom::Again`]; and a plain draw.
     Whole { whole: Func<Mid>, draw: Func<Mid> },
 }

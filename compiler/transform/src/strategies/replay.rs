@@ -13,146 +13,200 @@
 use super::edit::{Edit, Open};
 use super::mid::{Mid, MidRandom};
 use crate::expand::real;
-use crate::scope::{Align, Flow, Path, Scale, Term};
-use ppl_core::{Atom, Block, DType, Func, Op, Prim, Scan, Stmt, Ty, Var};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use crate::scope::{Align, Bits, Deps, Flow, Path, Scale, Term};
+use ppl_core::{Atom, DType, Func, Op, Prim, Scan, Stmt, Ty, Var};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 
 /// Axes that a view lacks, and the level of the choice's loops that each belongs to.
 type Dropped = BTreeMap<usize, usize>;
 
+/// What the replays of one program share.
+pub(crate) struct Base<'f> {
+    pub(crate) flow: Flow<'f>,
+    terms: Vec<Term>,
+    /// For each choice, the numbers of the terms that depend on it.
+    reaching: Vec<Bits>,
+}
+
+/// The continuations of one program's choices.
+pub(crate) struct Replays<'f> {
+    func: &'f Func<Mid>,
+    result: Atom,
+    /// Which terms count.
+    keep: fn(&Term) -> bool,
+    base: Rc<Base<'f>>,
+}
+
+impl<'f> Base<'f> {
+    fn new(func: &'f Func<Mid>, result: Atom, keep: fn(&Term) -> bool, unmatched: HashSet<Var>) -> Self {
+        let flow = Flow::strict(func, unmatched);
+        let terms: Vec<Term> = flow.terms(result).into_iter().filter(keep).collect();
+        let reaching = flow.reaching(&terms);
+        Base { flow, terms, reaching }
+    }
+}
+
+impl<'f> Replays<'f> {
+    pub(crate) fn new(func: &'f Func<Mid>, result: Atom, keep: fn(&Term) -> bool) -> Self {
+        Replays { func, result, keep, base: Rc::new(Base::new(func, result, keep, HashSet::new())) }
+    }
+
+    /// The continuation of the choice made by statement `stmt` of the block at `path`.
+    pub(crate) fn of(&self, choice: Var, path: &Path, stmt: usize) -> Continuation<'f> {
+        let number = self.base.flow.numbers.of(choice).map_or_else(Bits::default, Bits::one);
+        self.of_set(number, Some(choice), path, stmt)
+    }
+
+    /// The continuation of all choices of a group, each in lanes of its own; the first is made by statement `stmt` of the block at `path`.
+    /// `None` where a value's lanes do not correspond to those of all of them in the same way.
+    pub(crate) fn of_group(&self, group: Group, path: &Path, stmt: usize) -> Option<Continuation<'f>> {
+        let mut c = self.of_set(group.choices.clone(), None, path, stmt);
+        let alike = |d: &Deps| d.classes().filter(|(_, b)| b.meets(&c.choices)).count() == 1;
+        let ok = c.needed.iter().all(|v| c.base.flow.deps.get(v).is_some_and(alike)) && c.terms.iter().all(|t| alike(&t.deps));
+        c.group = Some(group);
+        ok.then_some(c)
+    }
+
+    fn of_set(&self, choices: Bits, choice: Option<Var>, path: &Path, stmt: usize) -> Continuation<'f> {
+        let own: HashSet<Var> = crate::scope::loops(self.func, path).iter().map(|l| l.index).collect();
+        let mut unmatched = HashSet::new();
+        let mut base = self.base.clone();
+        loop {
+            let mut numbers = Bits::default();
+            choices.iter().for_each(|c| numbers.union(&base.reaching[c]));
+            let terms: Vec<Term> = numbers.iter().map(|n| base.terms[n].clone()).collect();
+            let mut c = Continuation {
+                base: base.clone(),
+                choice,
+                choices: choices.clone(),
+                path: path.clone(),
+                stmt,
+                terms,
+                needed: BTreeSet::new(),
+                matched: HashMap::new(),
+                statements: HashMap::new(),
+                group: None,
+            };
+            c.need();
+            let mixed = c.matching(&own);
+            if mixed.is_empty() {
+                c.index();
+                return c;
+            }
+            unmatched.extend(mixed);
+            base = Rc::new(Base::new(self.func, self.result, self.keep, unmatched.clone()));
+        }
+    }
+}
+
+/// Choices of one block that are replaced in the same run, in lanes of their own.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    /// The numbers of the choices.
+    pub(crate) choices: Bits,
+    /// First lane and number of lanes of each.
+    pub(crate) lanes: HashMap<usize, (usize, usize)>,
+    /// Number of lanes of all.
+    pub(crate) len: usize,
+}
+
 /// What a choice's replays need, computed once.
 pub(crate) struct Continuation<'f> {
-    pub(crate) flow: Flow<'f>,
-    choice: Var,
+    pub(crate) base: Rc<Base<'f>>,
+    /// The choice, if it is a single one.
+    choice: Option<Var>,
+    choices: Bits,
     path: Path,
     stmt: usize,
     /// The terms that depend on it.
     pub(crate) terms: Vec<Term>,
-    needed: HashSet<Var>,
+    pub(crate) needed: BTreeSet<Var>,
     /// Loops of which one iteration is repeated, with the level.
     matched: HashMap<Var, usize>,
+    /// By block, the statements that are repeated, and whether terms stand in them.
+    statements: HashMap<Path, BTreeMap<usize, bool>>,
+    group: Option<Group>,
 }
 
-impl<'f> Continuation<'f> {
-    /// The continuation of the choice made by statement `stmt` of the block at `path`; `keep` picks the terms that count.
-    pub(crate) fn new(
-        func: &'f Func<Mid>,
-        result: Atom,
-        choice: Var,
-        path: &Path,
-        stmt: usize,
-        keep: &dyn Fn(&Term) -> bool,
-    ) -> Self {
-        let own: HashSet<Var> = crate::scope::loops(func, path).iter().map(|l| l.index).collect();
-        let mut unmatched = HashSet::new();
-        loop {
-            let flow = Flow::strict(func, unmatched.clone());
-            let terms: Vec<Term> = flow.terms(result).into_iter().filter(|t| keep(t) && t.deps.contains_key(&choice)).collect();
-            let mut c =
-                Continuation { flow, choice, path: path.clone(), stmt, terms, needed: HashSet::new(), matched: HashMap::new() };
-            c.needed = c.terms.iter().filter_map(|t| t.atom.var()).collect();
-            while c.need(&func.body) {}
-            let mixed = c.matching(&func.body, &mut Vec::new(), &own);
-            if mixed.is_empty() {
-                return c;
-            }
-            unmatched.extend(mixed);
-        }
+impl Continuation<'_> {
+    fn aligned<'d>(&self, deps: &'d Deps) -> Option<&'d Vec<Align>> {
+        deps.classes().find(|(_, b)| b.meets(&self.choices)).map(|(a, _)| a)
     }
 
-    fn depends(&self, a: Atom) -> bool {
-        self.flow.on(a, self.choice).is_some()
+    /// How an operand's lanes correspond to the choice's.
+    fn on(&self, a: Atom) -> Option<&Vec<Align>> {
+        self.aligned(self.base.flow.deps.get(&a.var()?)?)
     }
 
-    fn want(&mut self, a: Atom) -> bool {
-        self.depends(a) && a.var().is_some_and(|v| self.needed.insert(v))
-    }
-
-    /// Marks what the needed variables are made from; whether any was new.
-    fn need(&mut self, block: &Block<Mid>) -> bool {
-        let mut grown = false;
-        for stmt in block.stmts.iter().rev() {
-            for (k, out) in stmt.outs.iter().enumerate() {
-                if self.needed.contains(out) {
-                    for b in ppl_core::op_blocks(&stmt.op) {
-                        grown |= b.results.get(k).is_some_and(|r| self.want(*r));
-                    }
+    /// Finds what the terms are made from, as far as it depends on the choice.
+    fn need(&mut self) {
+        let flow = &self.base.flow;
+        let mut work: Vec<Atom> = self.terms.iter().map(|t| t.atom).collect();
+        for t in &self.terms {
+            for n in 0..t.path.len() {
+                if let Op::If { cond, .. } = &flow.block_at(&t.path[..n]).stmts[t.path[n].0].op {
+                    work.push(*cond);
                 }
             }
-            let any = stmt.outs.iter().any(|v| self.needed.contains(v));
-            match &stmt.op {
-                Op::Scan(s) => {
-                    for (k, (v, init)) in s.carry.iter().enumerate() {
-                        if self.needed.contains(v) {
-                            grown |= self.want(*init) | self.want(s.body.results[k]);
-                        }
-                    }
-                    for (v, x) in &s.xs {
-                        if self.needed.contains(v) {
-                            grown |= self.want(*x);
-                        }
-                    }
-                }
-                Op::If { cond, .. } if any || self.holds_terms(stmt) => grown |= self.want(*cond),
-                Op::If { .. } | Op::Map { .. } => {}
-                op if any => ppl_core::op_atoms(op).into_iter().for_each(|a| grown |= self.want(a)),
-                _ => {}
-            }
-            for b in ppl_core::op_blocks(&stmt.op) {
-                grown |= self.need(b);
+        }
+        let mut needed: BTreeSet<Var> = BTreeSet::new();
+        // A term that depends on the choice through branches alone is computed again where it stands.
+        needed.extend(self.terms.iter().filter_map(|t| t.atom.var()));
+        let mut seen: HashSet<Var> = HashSet::new();
+        while let Some(a) = work.pop() {
+            let Some(v) = a.var().filter(|v| seen.insert(*v)) else { continue };
+            if self.on(a).is_some() {
+                needed.insert(v);
+                work.extend(flow.parents(v));
             }
         }
-        grown
-    }
-
-    /// Whether a term stands in the statement's blocks (found by a variable that a block defines or uses).
-    fn holds_terms(&self, stmt: &Stmt<Mid>) -> bool {
-        self.terms
-            .iter()
-            .any(|t| (0..t.path.len()).any(|n| std::ptr::eq(&self.flow.block_at(&t.path[..n]).stmts[t.path[n].0], stmt)))
+        self.needed = needed;
     }
 
     /// Finds the loops of which one iteration is repeated; returns those in which lanes correspond for some values only.
-    fn matching(&mut self, block: &Block<Mid>, path: &mut Path, own: &HashSet<Var>) -> Vec<Var> {
-        let mut mixed = Vec::new();
-        for (i, stmt) in block.stmts.iter().enumerate() {
-            if let Op::Map { index, body, .. } = &stmt.op
-                && !own.contains(index)
-            {
-                path.push((i, 0));
-                let mut inside: Vec<Vec<Align>> = Vec::new();
-                self.aligns(body, &mut inside);
-                inside.extend(
-                    self.terms.iter().filter(|t| t.path.starts_with(path)).filter_map(|t| t.deps.get(&self.choice)).cloned(),
-                );
-                path.pop();
-                let on = |al: &Vec<Align>| al.iter().position(|a| matches!(a, Align::Loop(l, _) if l == index));
-                let levels: HashSet<Option<usize>> = inside.iter().map(on).collect();
-                let mut found: Vec<Option<usize>> = levels.into_iter().collect();
-                found.sort_unstable();
-                match found[..] {
-                    [Some(level)] => {
-                        self.matched.insert(*index, level);
-                    }
-                    [] | [None] => {}
-                    _ => mixed.push(*index),
-                }
+    fn matching(&mut self, own: &HashSet<Var>) -> Vec<Var> {
+        let mut found: BTreeMap<Var, BTreeSet<Option<usize>>> = BTreeMap::new();
+        let mut add = |path: &Path, aligns: &[Align]| {
+            for l in self.base.flow.loops(path).iter().filter(|l| !l.scan && !own.contains(&l.index)) {
+                let level = aligns.iter().position(|a| matches!(a, Align::Loop(m, _) if *m == l.index));
+                found.entry(l.index).or_default().insert(level);
             }
-            for (k, b) in ppl_core::op_blocks(&stmt.op).into_iter().enumerate() {
-                path.push((i, k));
-                mixed.extend(self.matching(b, path, own));
-                path.pop();
+        };
+        for v in &self.needed {
+            if let (Some(path), Some(aligns)) = (self.base.flow.at.get(v), self.on(Atom::Var(*v))) {
+                add(path, aligns);
+            }
+        }
+        for t in &self.terms {
+            if let Some(aligns) = self.aligned(&t.deps) {
+                add(&t.path, aligns);
+            }
+        }
+        let mut mixed = Vec::new();
+        for (index, levels) in found {
+            match levels.into_iter().collect::<Vec<_>>()[..] {
+                [Some(level)] => {
+                    self.matched.insert(index, level);
+                }
+                [] | [None] => {}
+                _ => mixed.push(index),
             }
         }
         mixed
     }
 
-    fn aligns(&self, block: &Block<Mid>, out: &mut Vec<Vec<Align>>) {
-        for stmt in &block.stmts {
-            for v in stmt.outs.iter().chain(&stmt.op.bound_vars()).filter(|v| self.needed.contains(v)) {
-                out.extend(self.flow.on(Atom::Var(*v), self.choice).cloned());
+    /// Lists the statements that are repeated.
+    fn index(&mut self) {
+        for v in &self.needed {
+            if let Some((path, i)) = self.base.flow.def(*v) {
+                self.statements.entry(path.clone()).or_default().entry(*i).or_insert(false);
             }
-            ppl_core::op_blocks(&stmt.op).into_iter().for_each(|b| self.aligns(b, out));
+        }
+        for t in &self.terms {
+            for n in 0..t.path.len() {
+                self.statements.entry(t.path[..n].to_vec()).or_default().insert(t.path[n].0, true);
+            }
         }
     }
 
@@ -160,13 +214,24 @@ impl<'f> Continuation<'f> {
     ///
     /// `differentiable`: other choices in the continuation keep their strategies.
     pub(crate) fn run(&self, e: &mut Edit<'_>, x: Atom, lanes: &[Atom], differentiable: bool) -> Atom {
-        let r = Run { c: self, lanes, views: HashMap::from([(self.choice, x)]), differentiable };
+        let views = self.choice.map(|c| (c, x)).into_iter().collect();
+        let r = Run { c: self, lanes, views, differentiable, lane: None };
         self.outward(e, r, self.path.len(), None)
+    }
+
+    /// Emits the costs of all lanes of a group as an array; `xs` are the values by lane.
+    pub(crate) fn run_lanes(&self, e: &mut Edit<'_>, xs: &[Atom], lanes: &[Atom]) -> Atom {
+        let lane = e.b.index_var("lane");
+        e.begin();
+        let r = Run { c: self, lanes, views: HashMap::new(), differentiable: false, lane: Some((lane.into(), xs)) };
+        let cost = self.outward(e, r, self.path.len(), None);
+        let body = e.end(vec![cost]);
+        e.b.map(xs.len(), lane, body)[0].into()
     }
 
     /// Emits the cost of the lane where the branch at position `depth` of the choice's path was not taken.
     pub(crate) fn skipped(&self, e: &mut Edit<'_>, depth: usize, lanes: &[Atom]) -> Atom {
-        let r = Run { c: self, lanes, views: HashMap::new(), differentiable: true };
+        let r = Run { c: self, lanes, views: HashMap::new(), differentiable: true, lane: None };
         self.outward(e, r, depth, Some(depth))
     }
 
@@ -176,12 +241,12 @@ impl<'f> Continuation<'f> {
         let mut costs = Vec::new();
         for n in (0..=start).rev() {
             let path = self.path[..n].to_vec();
-            let from = if n == self.path.len() { self.stmt + 1 } else { self.path[n].0 + 1 };
+            let from = if n == self.path.len() { self.stmt + usize::from(self.group.is_none()) } else { self.path[n].0 + 1 };
             if n < self.path.len() {
                 // Leaving a loop or branch: its outputs are what this lane returned.
                 let (i, k) = self.path[n];
                 let k = if skipped == Some(n) { 1 - k } else { k };
-                let stmt = &self.flow.block_at(&path).stmts[i];
+                let stmt = &self.base.flow.block_at(&path).stmts[i];
                 let inner = ppl_core::op_blocks(&stmt.op)[k];
                 for (out, result) in stmt.outs.iter().zip(&inner.results) {
                     if self.needed.contains(out) {
@@ -218,12 +283,14 @@ struct Run<'c, 'f> {
     /// Dependent variables, without the axes of [`Run::dropped`].
     views: HashMap<Var, Atom>,
     differentiable: bool,
+    /// In a group's run: its lane, and the values of all lanes.
+    lane: Option<(Atom, &'c [Atom])>,
 }
 
 impl Run<'_, '_> {
     fn dropped(&self, a: Atom) -> Dropped {
         let mut out = Dropped::new();
-        for (level, align) in self.c.flow.on(a, self.c.choice).into_iter().flatten().enumerate() {
+        for (level, align) in self.c.on(a).into_iter().flatten().enumerate() {
             if let Align::Axis(axis, _) = align {
                 out.entry(*axis).or_insert(level);
             }
@@ -233,14 +300,10 @@ impl Run<'_, '_> {
 
     /// The block's statements from `from` on, then its terms; returns their sum.
     fn block(&mut self, e: &mut Edit<'_>, path: &Path, from: usize) -> Atom {
-        let block = self.c.flow.block_at(path);
+        let block = self.c.base.flow.block_at(path);
         let mut costs = Vec::new();
-        for (i, stmt) in block.stmts.iter().enumerate().skip(from) {
-            let inner = |t: &Term| t.path.len() > path.len() && t.path.starts_with(path) && t.path[path.len()].0 == i;
-            let terms = self.c.terms.iter().any(inner);
-            if terms || stmt.outs.iter().any(|v| self.c.needed.contains(v)) {
-                costs.extend(self.stmt(e, path, i, stmt, terms));
-            }
+        for (i, terms) in self.c.statements.get(path).into_iter().flat_map(|s| s.range(from..)) {
+            costs.extend(self.stmt(e, path, *i, &block.stmts[*i], *terms));
         }
         for t in self.c.terms.iter().filter(|t| t.path == *path) {
             let dropped = self.dropped(t.atom);
@@ -259,9 +322,44 @@ impl Run<'_, '_> {
                     }
                 };
             }
-            costs.push(value);
+            costs.push(self.masked(e, t, value));
         }
         crate::expand::sum(&mut e.b, costs)
+    }
+
+    /// A term counts in the lanes of choices that it depends on.
+    fn masked(&self, e: &mut Edit<'_>, t: &Term, value: Atom) -> Atom {
+        let (Some(group), Some((lane, _))) = (&self.c.group, self.lane) else { return value };
+        let mut mine = Bits::default();
+        for c in t.deps.all().intersection(&group.choices).iter() {
+            if let Some((first, n)) = group.lanes.get(&c) {
+                (*first..first + n).for_each(|l| mine.insert(l));
+            }
+        }
+        let test = |e: &mut Edit<'_>, p: Prim, xs: &[Atom]| e.b.emit1(Op::Prim(p, xs.to_vec()), "counts", Ty::BOOL);
+        let mut any = None;
+        for (first, end) in mine.intervals() {
+            let from = (first > 0).then(|| test(e, Prim::Ge, &[lane, Atom::int(first as i64)]));
+            let to = (end < group.len).then(|| test(e, Prim::Lt, &[lane, Atom::int(end as i64)]));
+            let both = match (from, to) {
+                (Some(a), Some(b)) => test(e, Prim::And, &[a, b]),
+                (Some(a), None) | (None, Some(a)) => a,
+                (None, None) => return value,
+            };
+            any = Some(any.map_or(both, |a| test(e, Prim::Or, &[a, both])));
+        }
+        any.map_or(Atom::float(0.0), |c| real(&mut e.b, Prim::Select, &[c, value, Atom::float(0.0)]))
+    }
+
+    /// The value of a choice of the group: in its own lanes what they replace it by.
+    fn replaced(&self, e: &mut Edit<'_>, choice: Var, value: Atom) -> Atom {
+        let own = self.c.group.as_ref().and_then(|g| g.lanes.get(&self.c.base.flow.numbers.of(choice)?));
+        let (Some((first, n)), Some((lane, xs))) = (own, self.lane) else { return value };
+        (*first..first + n).fold(value, |v, l| {
+            let here = e.b.emit1(Op::Prim(Prim::Eq, vec![lane, Atom::int(l as i64)]), "here", Ty::BOOL);
+            let ty = e.b.ty(v);
+            e.b.emit1(Op::Prim(Prim::Select, vec![here, xs[l], v]), "x", ty)
+        })
     }
 
     /// One statement; returns the cost inside it.
@@ -385,19 +483,20 @@ impl Run<'_, '_> {
         let target = self.dropped((*first).into());
         let kept = |d: &Dropped, axis: usize| axis - d.keys().filter(|a| **a < axis).count();
         let none = Dropped::new();
-        let full = self.c.flow.func.ty(*first).clone();
+        let full = self.c.base.flow.func.ty(*first).clone();
         let shape: Vec<usize> = full.shape.iter().enumerate().filter(|(a, _)| !target.contains_key(a)).map(|(_, n)| *n).collect();
         let ty = Ty::new(full.dtype, shape.clone());
-        let name = self.c.flow.func.vars[first.index()].name.clone();
+        let name = self.c.base.flow.func.vars[first.index()].name.clone();
         let new = match op {
             Op::Random(MidRandom::Mark { x, .. }) if !self.differentiable => {
                 let v = self.operand(e, *x, &target);
+                let v = self.replaced(e, *first, v);
                 self.views.insert(*first, v);
                 return;
             }
             Op::Prim(p, args) => {
                 let args = args.iter().map(|a| {
-                    let scalar = self.c.flow.func.atom_ty(*a).is_scalar();
+                    let scalar = self.c.base.flow.func.atom_ty(*a).is_scalar();
                     self.operand(e, *a, if scalar { &none } else { &target })
                 });
                 Op::Prim(*p, args.collect())
@@ -409,7 +508,7 @@ impl Run<'_, '_> {
                 Op::Broadcast { x: self.operand(e, *x, &t), shape, axes: left }
             }
             Op::Reduce { op, x, axes } => {
-                let rank = self.c.flow.func.atom_ty(*x).rank();
+                let rank = self.c.base.flow.func.atom_ty(*x).rank();
                 let stay: Vec<usize> = (0..rank).filter(|a| !axes.contains(a)).collect();
                 let t: Dropped = target.iter().map(|(a, l)| (stay[*a], *l)).collect();
                 let axes = axes.iter().map(|a| kept(&t, *a)).collect();
@@ -421,13 +520,13 @@ impl Run<'_, '_> {
                 Op::Transpose { x: self.operand(e, *x, &t), perm: left }
             }
             Op::Gather { x, idx, batch } => {
-                let matched = self.c.flow.on(*x, self.c.choice).and_then(|al| {
+                let matched = self.c.on(*x).and_then(|al| {
                     let v = idx.var()?;
                     al.iter()
                         .position(|a| *a == Align::Axis(*batch, crate::scope::Order::Same))
                         .filter(|l| self.c.matched.get(&v) == Some(l))
                 });
-                let indices = self.c.flow.func.atom_ty(*idx).rank();
+                let indices = self.c.base.flow.func.atom_ty(*idx).rank();
                 let mut t: Dropped = target.iter().map(|(a, l)| (a + 1 - indices, *l)).collect();
                 if let Some(level) = matched {
                     t.insert(*batch, level);
@@ -445,7 +544,7 @@ impl Run<'_, '_> {
         };
         let outs: Vec<(String, Ty)> = std::iter::once((name, ty))
             .chain(stmt.outs[1..].iter().map(|v| {
-                let info = &self.c.flow.func.vars[v.index()];
+                let info = &self.c.base.flow.func.vars[v.index()];
                 (info.name.clone(), info.ty.clone())
             }))
             .collect();
@@ -455,7 +554,7 @@ impl Run<'_, '_> {
 
     /// An operand of the program without the axes in `target`: at this lane there, and with this lane replaced elsewhere.
     fn operand(&self, e: &mut Edit<'_>, a: Atom, target: &Dropped) -> Atom {
-        let ty = self.c.flow.func.atom_ty(a);
+        let ty = self.c.base.flow.func.atom_ty(a);
         let view = a.var().and_then(|v| self.views.get(&v)).copied();
         let have = if view.is_some() { self.dropped(a) } else { Dropped::new() };
         if let (Some(v), true) = (view, have == *target) {

@@ -10,45 +10,64 @@
 use super::cost::total;
 use super::edit::Edit;
 use super::mid::{Mid, MidRandom, Plan, PlanKind};
-use super::replay::Continuation;
-use super::terms::call;
+use super::replay::Replays;
+use super::terms::{Again, call};
 use crate::expand::add;
-use crate::scope::{Align, Flow, Term};
+use crate::scope::{Align, Bits, Flow, Term};
 use ppl_core::{Atom, Func, Op};
 use ppl_diag::{Code, Diagnostic};
 
-/// The program without its first choice of this kind; `None` where there is none on which the estimate depends.
+/// The program without its first choice of this kind, and without those that share no term with it or with each other;
+/// `None` where there is none on which the estimate depends.
 pub(crate) fn split(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Result<Option<Func<Mid>>, Diagnostic> {
     let flow = Flow::new(f);
     let result = f.body.results[estimate];
     let all = flow.terms(result);
-    let found = flow.choices.iter().find_map(|(v, path, stmt)| match &flow.block_at(path).stmts[*stmt].op {
-        Op::Random(MidRandom::Split { plan, args }) if all.iter().any(|t| t.deps.contains_key(v)) => {
-            Some((*v, path, *stmt, &plans[*plan], args))
+    let reaching = flow.reaching(&all);
+    let mut found = Vec::new();
+    let (mut taken, mut left) = (Bits::default(), Bits::default());
+    for (number, (choice, path, stmt)) in flow.choices.iter().enumerate() {
+        let Op::Random(MidRandom::Split { plan, args }) = &flow.block_at(path).stmts[*stmt].op else { continue };
+        if reaching[number].is_empty() {
+            continue;
         }
-        _ => None,
-    });
-    let Some((choice, path, stmt, plan, args)) = found else { return Ok(None) };
-    let loops = flow.loops(path);
-    let PlanKind::Whole { whole, .. } = &plan.kind else { return Ok(None) };
-    let again = Continuation::new(f, result, choice, path, stmt, &|_| true);
-    if let Some(t) = again.terms.iter().find(|t| t.deps.get(&choice).is_some_and(|al| al.contains(&Align::All))) {
-        return Err(coupled(&flow, plan, t, loops.iter().map(|l| l.len).product()));
+        if !taken.meets(&reaching[number]) && !flow.of((*choice).into()).all().meets(&left) {
+            taken.union(&reaching[number]);
+            found.push((*choice, path, *stmt, &plans[*plan], args));
+        } else {
+            left.insert(number);
+        }
     }
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let replays = Replays::new(f, result, |_| true);
     let mut e = Edit::new(f, &flow.at);
-    let mut rest = Atom::float(0.0);
-    for t in all.iter().filter(|t| !t.deps.contains_key(&choice)) {
+    let mut sum = Atom::float(0.0);
+    for (_, t) in all.iter().enumerate().filter(|(n, _)| !taken.contains(*n)) {
         let a = total(&mut e, t);
-        rest = add(&mut e.b, rest, a);
+        sum = add(&mut e.b, sum, a);
     }
-    let open = e.open(path);
-    let lanes: Vec<Atom> = loops.iter().filter_map(|l| e.index.get(&l.index).copied()).collect();
-    let args: Vec<Atom> = args.iter().map(|a| e.bring(*a)).collect();
-    let value = call(&mut e, whole, &args, Some(&again), &lanes, true);
-    let value = e.close(open, value, &mut |e, depth| again.skipped(e, depth, &lanes));
-    let value = add(&mut e.b, rest, value);
+    for (choice, path, stmt, plan, args) in found {
+        let PlanKind::Whole { whole, .. } = &plan.kind else { continue };
+        let loops = flow.loops(path);
+        let again = replays.of(choice, path, stmt);
+        if let Some(t) = again.terms.iter().find(|t| t.deps.get(&choice).is_some_and(|al| al.contains(&Align::All))) {
+            return Err(coupled(&flow, plan, t, loops.iter().map(|l| l.len).product()));
+        }
+        let again = Again::Run(Box::new(again), true);
+        let open = e.open(path);
+        let lanes: Vec<Atom> = loops.iter().filter_map(|l| e.index.get(&l.index).copied()).collect();
+        let args: Vec<Atom> = args.iter().map(|a| e.bring(*a)).collect();
+        let value = call(&mut e, whole, &args, &again, &lanes);
+        let value = e.close(open, value, &mut |e, depth| match &again {
+            Again::Run(c, _) => c.skipped(e, depth, &lanes),
+            Again::None | Again::Lane(_) => Atom::float(0.0),
+        });
+        sum = add(&mut e.b, sum, value);
+    }
     let mut results = f.body.results.clone();
-    results[estimate] = value;
+    results[estimate] = sum;
     Ok(Some(e.finish(results)))
 }
 

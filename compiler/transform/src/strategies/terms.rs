@@ -6,57 +6,67 @@
 //!
 //! A term that holds the cost's own value (a weight) is part of the cost of earlier choices.
 
-use super::cost::{Cost, array};
+use super::cost::{Cost, Sums, at_lane};
 use super::edit::Edit;
+use super::lanes::Costs;
 use super::mid::{Mid, MidRandom, Plan, PlanKind};
-use super::replay::Continuation;
+use super::replay::{Continuation, Replays};
 use crate::expand::{Cx, Hook, add};
-use crate::scope::{Deps, Flow, Term};
+use crate::scope::{Bits, Deps, Flow, Term};
 use ppl_core::{Atom, Builder, Func, Op, Stmt, Var};
 use std::collections::HashMap;
 
-/// The program with every mark's term in the estimate.
-pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Func<Mid> {
+/// The program with every mark's term in the estimate. Where not `scoped`, every choice's cost is the sum of all terms.
+pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize, scoped: bool) -> Func<Mid> {
     let flow = Flow::new(f);
     let result = f.body.results[estimate];
     let all: Vec<Term> = flow.terms(result).into_iter().filter(|t| !t.stopped).collect();
     let mut e = Edit::new(f, &flow.at);
-    let mut arrays: HashMap<usize, Atom> = HashMap::new();
-    let mut weights: Vec<(Atom, Deps)> = Vec::new();
+    let reaching = flow.reaching(&all);
+    let mut every = Bits::default();
+    (0..all.len()).for_each(|n| every.insert(n));
+    let mut sums = Sums::new(&all);
+    let replays = Replays::new(f, result, |t| !t.stopped);
+    let shared = super::lanes::costs(&mut e, &flow, plans, &replays);
+    let mut weights: Vec<(usize, Deps)> = Vec::new();
     let mut total = result;
-    for (choice, path, stmt) in flow.choices.iter().rev() {
+    for (number, (choice, path, stmt)) in flow.choices.iter().enumerate().rev() {
         let op = &flow.block_at(path).stmts[*stmt].op;
         let Op::Random(MidRandom::Mark { plan, captured, .. }) = op else { continue };
         let PlanKind::Term { term, weighted } = &plans[*plan].kind else { continue };
+        let mine = if scoped { &reaching[number] } else { &every };
+        let loops = flow.loops(path);
         let mut cost = Cost::default();
-        let mut reached = flow.of((*choice).into());
-        for (n, t) in all.iter().enumerate().filter(|(_, t)| t.deps.contains_key(choice)) {
-            let value = match arrays.get(&n) {
-                Some(a) => *a,
-                None => array(&mut e, t),
-            };
-            arrays.insert(n, value);
-            cost.add(&mut e, t, value, *choice);
-            reached.extend(t.deps.iter().map(|(k, v)| (*k, v.clone())));
+        if loops.is_empty() || !scoped {
+            cost = Cost::whole(mine.clone());
+        } else {
+            mine.iter().for_each(|n| cost.add(&mut e, &mut sums, n, *choice));
         }
-        for (value, deps) in &weights {
-            if deps.contains_key(choice) {
-                cost.add_scalar(&mut e, *value);
+        for (part, deps) in &weights {
+            if !scoped || deps.contains_key(choice) {
+                cost.add_scalar(*part);
             }
         }
         if cost.is_empty() {
             continue;
         }
-        let again = calls(term).then(|| Continuation::new(f, result, *choice, path, *stmt, &|t| !t.stopped));
+        let cost = cost.sums(&mut e, &mut sums);
+        let again = match shared.get(&number) {
+            Some(costs) => Again::Lane(costs.clone()),
+            None if calls(term) => Again::Run(Box::new(replays.of(*choice, path, *stmt)), false),
+            None => Again::None,
+        };
         let open = e.open(path);
-        let lanes: Vec<Atom> = flow.loops(path).iter().filter_map(|l| e.index.get(&l.index).copied()).collect();
+        let lanes: Vec<Atom> = loops.iter().filter_map(|l| e.index.get(&l.index).copied()).collect();
         let mut args: Vec<Atom> = captured.iter().map(|a| e.bring(*a)).collect();
-        args.push(cost.at(&mut e, &lanes));
-        let value = call(&mut e, term, &args, again.as_ref(), &lanes, false);
+        args.push(at_lane(&mut e, &cost, &lanes));
+        let value = call(&mut e, term, &args, &again, &lanes);
         let value = e.close(open, value, &mut |_, _| Atom::float(0.0));
         total = add(&mut e.b, total, value);
         if *weighted {
-            weights.push((value, reached));
+            let mut reached = flow.of((*choice).into());
+            mine.iter().for_each(|n| reached = std::mem::take(&mut reached).join(&all[n].deps));
+            weights.push((sums.scalar(value), reached));
         }
     }
     let mut results = f.body.results.clone();
@@ -65,34 +75,43 @@ pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Func<Mid>
 }
 
 fn calls(f: &Func<Mid>) -> bool {
-    fn any(b: &ppl_core::Block<Mid>) -> bool {
-        b.stmts
-            .iter()
-            .any(|s| matches!(s.op, Op::Random(MidRandom::Again { .. })) || ppl_core::op_blocks(&s.op).into_iter().any(any))
-    }
-    any(&f.body)
+    holds(&f.body)
 }
 
-/// Copies a plan's function into the nest of `e`; its calls of `k` run `again`.
-pub(crate) fn call(
-    e: &mut Edit<'_>,
-    f: &Func<Mid>,
-    args: &[Atom],
-    again: Option<&Continuation<'_>>,
-    lanes: &[Atom],
-    differentiable: bool,
-) -> Atom {
+/// Whether a call stands in the operation's blocks.
+pub(crate) fn holds_call(op: &Op<Mid>) -> bool {
+    ppl_core::op_blocks(op).into_iter().any(holds)
+}
+
+/// What a call of `k` becomes.
+pub(crate) enum Again<'f> {
+    /// There is none.
+    None,
+    /// A run of the continuation; whether other choices in it keep their strategies.
+    Run(Box<Continuation<'f>>, bool),
+    /// A run that stands elsewhere.
+    Lane(Costs),
+}
+
+/// Copies a plan's function into the nest of `e`.
+pub(crate) fn call(e: &mut Edit<'_>, f: &Func<Mid>, args: &[Atom], again: &Again<'_>, lanes: &[Atom]) -> Atom {
     let mut cx: HashMap<Var, Atom> = f.params.iter().copied().zip(args.iter().copied()).collect();
-    let mut run = Inline { f, again, lanes, differentiable };
+    let mut run = Inline { f, again, lanes };
     run.block(e, &mut cx, &f.body).first().copied().unwrap_or(Atom::float(0.0))
+}
+
+/// Copies one statement of a plan's function without calls of `k`.
+pub(crate) fn copy(e: &mut Edit<'_>, from: &Func<Mid>, map: &mut HashMap<Var, Atom>, stmt: &Stmt<Mid>) {
+    let mut cx = Cx { from, map: std::mem::take(map) };
+    cx.stmt(&mut e.b, &mut Plain, stmt);
+    *map = cx.map;
 }
 
 /// Copies statements one by one, so that a run of the continuation stands where the call did.
 struct Inline<'a, 'f> {
     f: &'a Func<Mid>,
-    again: Option<&'a Continuation<'f>>,
+    again: &'a Again<'f>,
     lanes: &'a [Atom],
-    differentiable: bool,
 }
 
 impl Inline<'_, '_> {
@@ -107,14 +126,14 @@ impl Inline<'_, '_> {
             if let Some((k, _, weight)) = delayed.iter().find(|d| d.1 == i) {
                 let Op::Random(MidRandom::Again { x }) = &block.stmts[*k].op else { continue };
                 let (x, w) = (at(map, *x), at(map, *weight));
-                let value = self.weighted(e, x, w);
+                let value = self.weighted(e, block.stmts[*k].outs[0], x, w);
                 map.insert(stmt.outs[0], value);
                 continue;
             }
             match &stmt.op {
                 Op::Random(MidRandom::Again { x }) => {
                     let x = at(map, *x);
-                    let k = self.run(e, x);
+                    let k = self.run(e, stmt.outs[0], x);
                     map.insert(stmt.outs[0], k);
                 }
                 Op::Map { len, index, body } if holds(body) => {
@@ -138,29 +157,27 @@ impl Inline<'_, '_> {
                     let outs = e.b.if_(cond, then, els);
                     map.extend(stmt.outs.iter().copied().zip(outs.into_iter().map(Atom::Var)));
                 }
-                _ => {
-                    let mut cx = Cx { from: self.f, map: std::mem::take(map) };
-                    cx.stmt(&mut e.b, &mut Plain, stmt);
-                    *map = cx.map;
-                }
+                _ => copy(e, self.f, map, stmt),
             }
         }
         block.results.iter().map(|a| at(map, *a)).collect()
     }
 
-    fn run(&mut self, e: &mut Edit<'_>, x: Atom) -> Atom {
+    /// The cost of the call that defines `out`.
+    fn run(&mut self, e: &mut Edit<'_>, out: Var, x: Atom) -> Atom {
         match self.again {
-            Some(c) => c.run(e, x, self.lanes, self.differentiable),
-            None => Atom::float(0.0),
+            Again::Run(c, differentiable) => c.run(e, x, self.lanes, *differentiable),
+            Again::Lane(costs) => costs.of(e, out, self.lanes).unwrap_or(Atom::float(0.0)),
+            Again::None => Atom::float(0.0),
         }
     }
 
     /// `weight * k(x)`, without running `k` where the weight is 0: the cost may be infinite there.
-    fn weighted(&mut self, e: &mut Edit<'_>, x: Atom, weight: Atom) -> Atom {
+    fn weighted(&mut self, e: &mut Edit<'_>, out: Var, x: Atom, weight: Atom) -> Atom {
         let op = Op::Prim(ppl_core::Prim::Ne, vec![weight, Atom::float(0.0)]);
         let possible = e.b.emit1(op, "possible", ppl_core::Ty::BOOL);
         e.begin();
-        let k = self.run(e, x);
+        let k = self.run(e, out, x);
         let value = crate::expand::real(&mut e.b, ppl_core::Prim::Mul, &[weight, k]);
         let then = e.end(vec![value]);
         e.begin();
