@@ -107,7 +107,8 @@ impl Fitted {
         let slot = |i: usize| vec![0.0; f.ty(f.params[i]).numel()];
         let value = |(i, role): (usize, &Role)| match role {
             Role::Param(n) => self.params[self.code.learned[*n]].clone(),
-            Role::Step | Role::Slot { .. } | Role::Carried(_) => slot(i),
+            Role::Carried(n) => self.params[self.code.carried[*n]].clone(),
+            Role::Step | Role::Slot { .. } => slot(i),
             Role::Given(at) => given[*at].clone(),
         };
         self.code.layout.roles.iter().enumerate().map(value).collect()

@@ -422,6 +422,9 @@ impl<S: ElabStage> FnElab<'_, S> {
                 _ => None,
             },
         };
+        if let Some(sides) = &mut self.sides {
+            sides.own = true;
+        }
         let existing = self.s.params.iter().position(|q| q.name == full).map(Global::Param);
         let global = existing.or_else(|| self.s.declare_param(&full, p, span, ty));
         let value = match global {

@@ -35,6 +35,7 @@ pub(crate) const NONLINEAR_ESTIMATE: Code = Code("E0414");
 pub(crate) const NOT_AN_ESTIMATE: Code = Code("E0415");
 pub(crate) const TWO_GROUPS: Code = Code("E0440");
 pub(crate) const NO_GROUP: Code = Code("E0441");
+pub(crate) const STRATEGY_STATEMENT: Code = Code("E0442");
 pub(crate) const NOT_READ: Code = Code("E0443");
 pub(crate) const ESTIMATES_COMPARED: Code = Code("E0450");
 pub(crate) const UNLIKE_BOUNDS: Code = Code("E0451");

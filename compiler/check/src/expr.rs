@@ -469,12 +469,9 @@ impl<S: ElabStage> FnElab<'_, S> {
             StmtKind::Let(l) => self.let_stmt(l),
             StmtKind::Choice(c) => self.choice(c, s.span),
             StmtKind::Param(p) => self.local_param(p, s.span),
-            StmtKind::State(_) => {
-                self.not_yet("`state`", s.span, "use a constant baseline: `by reinforce(2.0)`");
-            }
-            StmtKind::AlsoMinimize(_) => {
-                self.not_yet("`also_minimize`", s.span, "use a constant baseline: `by reinforce(2.0)`");
-            }
+            StmtKind::State(p) => self.state(p, s.span),
+            StmtKind::Set { name, value } => self.set_state(name, value, s.span),
+            StmtKind::AlsoMinimize(e) => self.also_minimize(e, s.span),
             StmtKind::Report { name, value } => self.report_stmt(name, value, s.span),
             StmtKind::Factor(e) => self.factor(e, s.span),
             StmtKind::Expr(e) => {

@@ -25,6 +25,8 @@ pub(crate) struct FnElab<'s, S: ElabStage> {
     root: bool,
     /// The distribution that a strategy is being elaborated for.
     pub(crate) own: Option<DistVal>,
+    /// What a strategy has besides its estimate.
+    pub(crate) sides: Option<crate::strategies::Sides>,
     /// Name of the program, for labels.
     pub(crate) name: String,
     /// Choices and reports made so far, for collisions.
@@ -98,6 +100,7 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
             level,
             root,
             own: None,
+            sides: None,
             name: name.to_string(),
             addresses: HashMap::new(),
             choice_dims: Vec::new(),

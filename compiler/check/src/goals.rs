@@ -33,6 +33,8 @@ pub struct Goal {
     pub name: String,
     /// Parameters that learn from it: positions in [`Program::params`](crate::Program::params), ascending.
     pub over: Vec<usize>,
+    /// Their names.
+    pub trains: Vec<String>,
     /// Where it stands.
     pub span: Span,
 }
@@ -73,23 +75,33 @@ pub(crate) fn goals(
                 );
                 return None;
             }
-            None => groups.push((used(&objective), *at)),
+            None => groups.push((used(s, &objective), *at)),
         }
-        out.push(Goal { objective, estimate, maximize: *maximize, claim, name: show(e), over: Vec::new(), span: *at });
+        out.push(Goal {
+            objective,
+            estimate,
+            maximize: *maximize,
+            claim,
+            name: show(e),
+            over: Vec::new(),
+            trains: Vec::new(),
+            span: *at,
+        });
     }
     if !partition(s, &out, &groups) {
         return None;
     }
     for (goal, (group, _)) in out.iter_mut().zip(groups) {
-        let used = used(&goal.objective);
+        let used = used(s, &goal.objective);
         goal.over = used.into_iter().filter(|p| group.contains(p)).collect();
+        goal.trains = goal.over.iter().map(|p| s.params[*p].name.clone()).collect();
     }
     Some(out)
 }
 
 /// Parameters that an objective uses, ascending.
-fn used(entry: &Entry) -> Vec<usize> {
-    let mut out: Vec<usize> = entry.inputs.iter().filter_map(param).collect();
+fn used(s: &Session, entry: &Entry) -> Vec<usize> {
+    let mut out: Vec<usize> = entry.inputs.iter().filter_map(param).filter(|p| !s.params[*p].state).collect();
     out.sort_unstable();
     out
 }
@@ -103,7 +115,7 @@ fn param(g: &Global) -> Option<usize> {
 
 /// Whether every parameter that an objective uses is in exactly one group.
 fn partition(s: &mut Session, goals: &[Goal], groups: &[(Vec<usize>, Span)]) -> bool {
-    let mut all: Vec<usize> = goals.iter().flat_map(|g| used(&g.objective)).collect();
+    let mut all: Vec<usize> = goals.iter().flat_map(|g| used(s, &g.objective)).collect();
     all.sort_unstable();
     all.dedup();
     let mut fine = true;
@@ -134,7 +146,7 @@ fn partition(s: &mut Session, goals: &[Goal], groups: &[(Vec<usize>, Span)]) -> 
     }
     // A goal that trains nothing is a mistake in the group.
     for (goal, (group, at)) in goals.iter().zip(groups) {
-        if goals.len() > 1 && !used(&goal.objective).iter().any(|p| group.contains(p)) {
+        if goals.len() > 1 && !used(s, &goal.objective).iter().any(|p| group.contains(p)) {
             s.report(
                 Diagnostic::error(codes::NO_GROUP, format!("`{}` trains no parameter", goal.name))
                     .label(*at, "none of these parameters is used by it")

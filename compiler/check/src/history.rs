@@ -215,7 +215,7 @@ fn choices(b: &Block, var: &str, inner: &mut Vec<(String, Expr)>, out: &mut Vec<
         match &s.kind {
             StmtKind::Let(l) => expr(&l.value, inner),
             StmtKind::Expr(e) => expr(e, inner),
-            StmtKind::Choice(_) | StmtKind::Param(_) | StmtKind::State(_) | StmtKind::Report { .. } => {}
+            StmtKind::Choice(_) | StmtKind::Param(_) | StmtKind::State(_) | StmtKind::Set { .. } | StmtKind::Report { .. } => {}
             StmtKind::Factor(_) | StmtKind::AlsoMinimize(_) | StmtKind::Error => {}
         }
     }

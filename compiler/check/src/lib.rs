@@ -23,6 +23,7 @@ mod goals;
 mod guide;
 mod history;
 mod integrals;
+mod memory;
 mod names;
 mod programs;
 mod session;
@@ -126,6 +127,8 @@ pub struct ParamSpec {
     pub free_shape: Vec<usize>,
     /// Constraint.
     pub support: Support,
+    /// Whether it is state of a strategy: a result of the step replaces it, nothing is differentiated.
+    pub state: bool,
     /// Function of the initial constrained value with its inputs; zeros of the unconstrained value where absent.
     pub init: Option<(DetId, Vec<Global>)>,
     /// Its declaration.

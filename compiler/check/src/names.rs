@@ -155,7 +155,7 @@ impl Walk<'_> {
                 self.expr(value);
                 self.bind(name);
             }
-            StmtKind::Factor(e) | StmtKind::AlsoMinimize(e) | StmtKind::Expr(e) => self.expr(e),
+            StmtKind::Set { value: e, .. } | StmtKind::Factor(e) | StmtKind::AlsoMinimize(e) | StmtKind::Expr(e) => self.expr(e),
             StmtKind::Error => {}
         }
     }

@@ -94,6 +94,8 @@ pub(crate) struct Session {
     /// Choices that could not be elaborated, by function: their absence is not an error of its own.
     pub(crate) broken: HashMap<u32, Vec<String>>,
     pub(crate) dist_cache: HashMap<String, DistId>,
+    /// Globals that a strategy takes after its own parameters.
+    pub(crate) strategy_captures: HashMap<u32, Vec<Global>>,
     pub(crate) strategy_cache: HashMap<String, Option<StrategyId>>,
     pub(crate) overrides: Vec<Override>,
     pub(crate) continuous: Vec<Span>,
@@ -126,6 +128,7 @@ impl Session {
             choice_starts: HashMap::new(),
             broken: HashMap::new(),
             dist_cache: HashMap::new(),
+            strategy_captures: HashMap::new(),
             strategy_cache: HashMap::new(),
             overrides,
             continuous: Vec::new(),
@@ -428,6 +431,7 @@ impl Session {
             shape: shape.clone(),
             free_shape: free.clone(),
             support: support.clone(),
+            state: false,
             init: None,
             span,
         });

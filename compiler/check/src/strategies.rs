@@ -2,12 +2,14 @@
 
 use crate::codes;
 use crate::func::FnElab;
+pub(crate) use crate::memory::Sides;
+use crate::memory::has_memory;
 use crate::session::{Session, StrategyDecl};
 use crate::stage::ElabStage;
 use crate::value::{Arr, DistVal, NamedStrategy, Value};
 use ppl_core::{
-    Atom, Block, DType, DistId, DistInst, Est, EstRandom, Func, Op, StrategyId, StrategyInst, StrategyNeed, Var, op_atoms,
-    op_blocks,
+    Atom, Block, DType, DistId, DistInst, Est, EstRandom, Func, Op, StrategyId, StrategyInst, StrategyNeed, StrategySide, Var,
+    op_atoms, op_blocks,
 };
 use ppl_diag::{Diagnostic, Span, did_you_mean};
 use ppl_syntax::ast::{Expr, ExprKind, PatternKind, StrategyTarget};
@@ -58,7 +60,8 @@ impl<S: ElabStage> FnElab<'_, S> {
 
     /// The strategy at this choice's distribution, with its own arguments.
     pub(crate) fn strategy_for(&mut self, n: &NamedStrategy, d: &DistVal, address: &str) -> Option<(StrategyId, Vec<Atom>)> {
-        let Some((id, decl)) = self.s.strategy_instance(&n.name, d.dist) else {
+        let site = format!("{}.{address}", self.name);
+        let Some((id, decl)) = self.s.strategy_instance(&n.name, d.dist, Some(&site)) else {
             let inst = self.s.module.dist(d.dist).clone();
             self.report(not_for(&n.name, n.span, &inst, d.span, address));
             return None;
@@ -103,6 +106,8 @@ impl<S: ElabStage> FnElab<'_, S> {
             );
             return None;
         }
+        let captures = self.s.strategy_captures.get(&id.0).cloned().unwrap_or_default();
+        args.extend(self.globals(&captures));
         Some((id, args))
     }
 
@@ -194,7 +199,7 @@ impl Session {
         let auto = order
             .into_iter()
             .filter(|n| names.iter().any(|m| m == n))
-            .filter_map(|n| self.strategy_instance(n, dist).map(|(id, _)| id))
+            .filter_map(|n| self.strategy_instance(n, dist, None).map(|(id, _)| id))
             .collect();
         self.module.dists[dist.index()].auto = auto;
     }
@@ -206,7 +211,7 @@ impl Session {
             StrategyTarget::Dist { dist, args } => dist.as_str() == inst.name && args.len() == inst.params.len(),
             StrategyTarget::Any { needs, .. } => {
                 let asked = needs.as_ref().and_then(|n| CAPABILITIES.iter().find(|(c, _)| *c == n.as_str()).map(|(_, n)| *n));
-                let scores = s.ast.name == "reinforce";
+                let scores = ppl_syntax::print_expr(&s.ast.body).contains("score(");
                 (needs.is_none() || asked.is_some_and(|n| inst.can(n)))
                     && inst.can(StrategyNeed::Sample)
                     && (!scores
@@ -217,15 +222,21 @@ impl Session {
         }
     }
 
-    /// The strategy called `name` for a distribution, with its declaration.
-    pub(crate) fn strategy_instance(&mut self, name: &str, dist: DistId) -> Option<(StrategyId, StrategyDecl)> {
+    /// The strategy called `name` for a distribution, with its declaration; at a choice (`guide.z`), whose state and parameters it has.
+    pub(crate) fn strategy_instance(
+        &mut self,
+        name: &str,
+        dist: DistId,
+        site: Option<&str>,
+    ) -> Option<(StrategyId, StrategyDecl)> {
         let decl = self.strategies.iter().find(|s| s.ast.name == name && self.takes(s, dist)).cloned()?;
-        let key = format!("{name}|{dist}");
+        let site = site.filter(|_| has_memory(&decl.ast.body));
+        let key = format!("{name}|{dist}|{}", site.unwrap_or_default());
         let cached = self.strategy_cache.get(&key).copied();
         let id = match cached {
             Some(id) => id?,
             None => {
-                let id = self.elaborate_strategy(&decl, dist);
+                let id = self.elaborate_strategy(&decl, dist, site);
                 self.strategy_cache.insert(key, id);
                 id?
             }
@@ -233,7 +244,7 @@ impl Session {
         Some((id, decl))
     }
 
-    fn elaborate_strategy(&mut self, decl: &StrategyDecl, dist: DistId) -> Option<StrategyId> {
+    fn elaborate_strategy(&mut self, decl: &StrategyDecl, dist: DistId, site: Option<&str>) -> Option<StrategyId> {
         let inst = self.module.dist(dist).clone();
         let name = decl.ast.name.as_str();
         let mut me = FnElab::<Est>::new(self, &format!("{name}.{}", inst.name), 1, false);
@@ -241,6 +252,11 @@ impl Session {
         let args: Vec<Arr> = vars.iter().zip(&inst.params).map(|(v, (_, t))| Arr::from_ty(Atom::Var(*v), t)).collect();
         let own = DistVal { batch: Vec::new(), args: args.clone(), dist, span: inst.span };
         me.own = Some(own.clone());
+        me.name = match site {
+            Some(site) => format!("{name}.{site}"),
+            None => name.to_string(),
+        };
+        me.sides = Some(Sides { open: me.statements().len(), ..Sides::default() });
         match &decl.ast.target {
             StrategyTarget::Any { name, .. } => me.bind(name.as_str(), Value::Dist(Box::new(own))),
             StrategyTarget::Dist { args: patterns, .. } => {
@@ -256,23 +272,39 @@ impl Session {
             me.bind(p.name.as_str(), Value::Array(Arr::new(Atom::Var(v), DType::Float, Vec::new())));
         }
         me.bind(decl.ast.k.as_str(), Value::Continuation { fresh: false });
+        // Globals become parameters where they are met: these, then, are its own.
+        let first = vars.len() + decl.ast.params.len();
         let a = me.real_scalar(&decl.ast.body, "a strategy's result")?;
-        let done = me.finish(vec![a.atom], decl.span);
-        if !done.captures.is_empty() {
-            self.report(
-                Diagnostic::error(
-                    codes::NOT_COMPILED_YET,
-                    "a strategy that uses parameters or data of the file is not compiled yet",
-                )
-                .label(decl.span, "here")
-                .help("pass them as arguments: `strategy name(baseline: real) for d (k)`, used as `by name(b)`"),
-            );
-            return None;
+        let sides = me.sides.take().unwrap_or_default();
+        let captured: Vec<crate::session::Global> = me.captures_of().map(|(g, _)| *g).collect();
+        let mut results = vec![a.atom];
+        let mut kinds = Vec::new();
+        for e in &sides.also {
+            results.push(*e);
+            kinds.push(StrategySide::Also);
         }
+        for st in &sides.states {
+            match (st.next, captured.iter().position(|g| *g == st.global)) {
+                (Some(next), Some(at)) => {
+                    results.push(next);
+                    kinds.push(StrategySide::Next(first + at));
+                }
+                (Some(_), None) => {}
+                (None, _) => me.report(
+                    Diagnostic::error(codes::STRATEGY_STATEMENT, format!("the state `{}` is never set", st.name))
+                        .label(st.span, "stays at its first value")
+                        .help(format!("set its value in the next step: `set {} = e`", st.name)),
+                ),
+            }
+        }
+        let done = me.finish(results, decl.span);
         let pathwise = carries_gradients(&done.func, &vars);
         let func = self.module.add_est(done.func);
-        self.module.strategies.push(StrategyInst { name: name.to_string(), func, pathwise, biased: false, span: decl.span });
-        Some(StrategyId(self.module.strategies.len() as u32 - 1))
+        let span = decl.span;
+        self.module.strategies.push(StrategyInst { name: name.to_string(), func, pathwise, biased: false, sides: kinds, span });
+        let id = StrategyId(self.module.strategies.len() as u32 - 1);
+        self.strategy_captures.insert(id.0, done.captures);
+        Some(id)
     }
 }
 

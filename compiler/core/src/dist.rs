@@ -60,10 +60,19 @@ impl DistInst {
     }
 }
 
+/// What a result of a strategy's function behind the estimate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StrategySide {
+    /// The next value of the state that the function takes as this parameter.
+    Next(usize),
+    /// What is minimised as well.
+    Also,
+}
+
 /// A strategy at one distribution.
 ///
 /// `func` takes the distribution's parameters, then the strategy's own; its body calls [`crate::EstRandom::Continue`];
-/// its result is the estimate that replaces the continuation's.
+/// its first result is the estimate that replaces the continuation's, further real scalars are its `sides`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StrategyInst {
     /// Name as users write it, `reparam`.
@@ -74,6 +83,8 @@ pub struct StrategyInst {
     pub pathwise: bool,
     /// Marked biased by its author.
     pub biased: bool,
+    /// What the results behind the estimate are.
+    pub sides: Vec<StrategySide>,
     /// Its declaration.
     pub span: Span,
 }

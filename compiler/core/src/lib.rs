@@ -22,7 +22,7 @@ mod verify;
 mod visit;
 
 pub use builder::Builder;
-pub use dist::{DistInst, StrategyInst, StrategyNeed};
+pub use dist::{DistInst, StrategyInst, StrategyNeed, StrategySide};
 pub use ids::{DetId, DistId, EstId, GenId, StrategyId, Var};
 pub use infer::result_tys;
 pub use integral::{Algorithm, Integral, IntegralKind, Proposal, Resampling};

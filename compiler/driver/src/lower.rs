@@ -1,14 +1,14 @@
 //! From checked programs to deterministic functions, pass by pass.
 
-use crate::goals::{Merged, Part, merge};
+use crate::goals::{Merged, Part, merge, reaches};
 use ppl_check::{Entry, FitPlan, Global, Goal, GuideDraws, Program};
 use ppl_core::{Det, Est, Func};
 use ppl_diag::{Code, Diagnostic, Span};
 use ppl_opt::{PassManager, PassTiming, When};
-use ppl_transform::step::{Direction, Layout, Learned, Optimizer, StepSpec};
+use ppl_transform::step::{Carried, Direction, Layout, Learned, Optimizer, StepSpec};
 use ppl_transform::{
-    Avoid, ChoiceCosts, Chosen, EliminationCost, batch, inline, inline_with_costs, smooth, smooth_avoiding, strategies,
-    strategies_value_only, vjp,
+    Avoid, ChoiceCosts, Chosen, EliminationCost, SideOf, batch, inline, inline_with_costs, smooth, smooth_avoiding,
+    strategies_value_only, strategies_with_sides, vjp,
 };
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -57,6 +57,8 @@ pub struct FitCode {
     pub inputs: Vec<Global>,
     /// Parameters that learn, in the step's order: positions in [`Program::params`].
     pub learned: Vec<usize>,
+    /// States of strategies, in the step's order: positions in [`Program::params`].
+    pub carried: Vec<usize>,
     /// Values and gradients, after optimisation: results are the value of each goal, then one gradient for each of `learned`.
     pub gradient: Func<Det>,
     /// The surrogates of the goals before batching and optimisation, one result for each.
@@ -128,7 +130,7 @@ fn exempt(program: &Program) -> HashSet<Span> {
 }
 
 /// A program with its strategies, its surrogate, and what was chosen.
-type Surrogate = (Func<Est>, Func<Det>, Vec<Chosen>);
+type Surrogate = (Func<Est>, Func<Det>, Vec<SideOf>, Vec<Chosen>);
 
 /// The program with its strategies, its surrogate, and what was chosen. Where the compiler's own choice turns out not to be possible
 /// (too many combinations, lanes that are coupled), it takes the next one.
@@ -143,8 +145,8 @@ fn surrogate(program: &Program, flat: &Func<Est>, learned: &[bool], cx: &mut Cx)
             (Err(_), Some(e)) => return Err(e.clone()),
             (Err(e), None) => return Err(e),
         };
-        let errors = match cx.time("strategies", || strategies(&program.module, &f, 0)) {
-            Ok(reference) => return Ok((f, reference, chosen)),
+        let errors = match cx.time("strategies", || strategies_with_sides(&program.module, &f, 0)) {
+            Ok((reference, sides)) => return Ok((f, reference, sides, chosen)),
             Err(e) => e,
         };
         let mut moved = false;
@@ -193,7 +195,7 @@ pub fn analyse(program: &Program, cx: &mut Cx) -> Result<Vec<Chosen>, Vec<Diagno
         for goal in &plan.goals {
             let out = flat(program, &goal.objective, cx).and_then(|f| surrogate(program, &f, &learns(goal), cx));
             match out {
-                Ok((_, _, c)) => note(&mut chosen, c),
+                Ok((_, _, _, c)) => note(&mut chosen, c),
                 Err(e) => errors.extend(e),
             }
         }
@@ -367,7 +369,7 @@ pub fn lower_fit(
         let inputs = goal.objective.inputs.clone();
         let flat = flat(program, &goal.objective, cx)?;
         let learned = learns(goal);
-        let (flat, reference, c) = surrogate(program, &flat, &learned, cx)?;
+        let (flat, reference, sides, c) = surrogate(program, &flat, &learned, cx)?;
         note(&mut chosen, c);
         cx.show("smooth", || flat.to_string());
         cx.show("strategies", || reference.to_string());
@@ -378,24 +380,41 @@ pub fn lower_fit(
         cx.optimise(&mut f, program, When::BeforeVjp)?;
         cx.show("simplify", || f.to_string());
         let learned: Vec<usize> = learned.iter().enumerate().filter(|(_, l)| **l).map(|(i, _)| i).collect();
-        let gradient = cx.time("vjp", || vjp::vjp(&f, &learned, 0)).map_err(|e| vec![e.diagnostic()])?;
+        // Results of the surrogate: the value, then what strategies return besides.
+        let also = sides.iter().position(|s| *s == SideOf::Also).map(|k| 1 + k);
+        let reached = reaches(&f, 0);
+        let (own, rest): (Vec<usize>, Vec<usize>) = learned.iter().partition(|i| also.is_none() || reached.contains(i));
+        let fail = |e: vjp::VjpError| vec![e.diagnostic()];
+        let mut gradient = cx.time("vjp", || vjp::vjp(&f, &own, 0)).map_err(fail)?;
+        let at = f.body.results.len();
+        let mut slopes: Vec<(usize, usize, bool)> = own.iter().enumerate().map(|(k, i)| (*i, at + k, true)).collect();
+        if let Some(also) = also {
+            let at = gradient.body.results.len();
+            gradient = cx.time("vjp", || vjp::vjp(&gradient, &rest, also)).map_err(fail)?;
+            slopes.extend(rest.iter().enumerate().map(|(k, i)| (*i, at + k, false)));
+        }
         cx.show("vjp", || gradient.to_string());
-        let results = f.body.results.len();
-        references.push(Part { func: reference, inputs: inputs.clone(), learned: learned.clone(), results });
-        gradients.push(Part { func: gradient, inputs, learned, results });
+        let states = sides.iter().enumerate().filter_map(|(k, s)| match s {
+            SideOf::State(i) => Some((*i, 1 + k)),
+            SideOf::Also => None,
+        });
+        let states: Vec<(usize, usize)> = states.collect();
+        references.push(Part { func: reference, inputs: inputs.clone(), learned: Vec::new(), states: Vec::new() });
+        gradients.push(Part { func: gradient, inputs, learned: slopes, states });
     }
-    let reference = merge(&references, false).func;
-    let Merged { func: mut gradient, inputs, learned } = merge(&gradients, true);
+    let reference = merge(&references).func;
+    let Merged { func: mut gradient, inputs, learned, states } = merge(&gradients);
     let smooth_at: Vec<usize> = learned.iter().map(|(i, _, _)| *i).collect();
-    let direction = |goal: usize| match plan.goals.get(goal) {
-        Some(g) if !g.maximize => Direction::Minimize,
-        _ => Direction::Maximize,
+    let direction = |goal: Option<usize>| match goal.and_then(|g| plan.goals.get(g)) {
+        Some(g) if g.maximize => Direction::Maximize,
+        _ => Direction::Minimize,
     };
     let learned: Vec<Learned> = learned
         .iter()
         .map(|(param, gradient, goal)| Learned { param: *param, gradient: *gradient, direction: direction(*goal) })
         .collect();
-    let spec = StepSpec { learned, carried: Vec::new(), objective: 0, outputs: Vec::new(), optimizer: *optimizer, steps };
+    let carried: Vec<Carried> = states.iter().map(|(param, next)| Carried { param: *param, next: *next }).collect();
+    let spec = StepSpec { learned, carried, objective: 0, outputs: Vec::new(), optimizer: *optimizer, steps };
     let (mut step, layout) =
         cx.time("step", || ppl_transform::step::step(&gradient, &spec)).map_err(|e| vec![fault(&e.to_string(), &gradient)])?;
     cx.show("step", || step.to_string());
@@ -407,12 +426,11 @@ pub fn lower_fit(
     let reports = plan.reports.iter().map(|r| lower_values(program, &r.entry, cx)).collect::<Result<Vec<_>, _>>()?;
     let draws = plan.draws.as_ref().map(|d| lower_draws(program, d, cx)).transpose()?;
     cx.emit = emit;
-    let learned = smooth_at
-        .iter()
-        .filter_map(|i| match inputs[*i] {
-            Global::Param(p) => Some(p),
-            _ => None,
-        })
-        .collect();
-    Ok(FitCode { step, layout, inputs, learned, gradient, reference, estimates, reports, draws, chosen })
+    let number = |i: &usize| match inputs[*i] {
+        Global::Param(p) => Some(p),
+        Global::Data(_) | Global::Let(_) => None,
+    };
+    let learned = smooth_at.iter().filter_map(number).collect();
+    let carried = states.iter().filter_map(|(i, _)| number(i)).collect();
+    Ok(FitCode { step, layout, inputs, learned, carried, gradient, reference, estimates, reports, draws, chosen })
 }

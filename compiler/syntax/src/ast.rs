@@ -389,6 +389,13 @@ pub enum StmtKind {
     Param(Param),
     /// `state b: real = 0`
     State(Param),
+    /// `set b = 0.9 * b + 0.1 * cost`: the state's value in the next step.
+    Set {
+        /// The state.
+        name: Ident,
+        /// The value.
+        value: Expr,
+    },
     /// `report r = tau / mu`
     Report {
         /// Its name in summaries.

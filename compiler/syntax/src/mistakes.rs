@@ -120,7 +120,7 @@ impl<'s> Mistake<'_, 's> {
                 })
             }
             Token::ColonAssign | Token::EqEq
-                if matches!(self.first(), Some(Token::Let | Token::Param | Token::State | Token::Report))
+                if matches!(self.first(), Some(Token::Let | Token::Param | Token::State | Token::Set | Token::Report))
                     && self.expects("=") =>
             {
                 Some(
@@ -236,6 +236,7 @@ impl<'s> Mistake<'_, 's> {
                     | Token::For
                     | Token::Report
                     | Token::State
+                    | Token::Set
                     | Token::Data
                     | Token::Dot
             )
@@ -426,6 +427,7 @@ impl<'s> Mistake<'_, 's> {
             Some(Token::Data) => "the form is `data y: real[N]`, with `from \"file.csv\"` if it is in a file",
             Some(Token::Param) => "the form is `param mu: real[2] = 0.0`",
             Some(Token::State) => "the form is `state b: real = 0`",
+            Some(Token::Set) => "the form is `set b = e`",
             Some(Token::Report) => "the form is `report r = e`",
             Some(Token::For) => "the form is `for i in n { .. }` or `for i in n carry (s = 0) { .. }`",
             Some(Token::If) => "the form is `if c { a } else { b }`",
@@ -547,6 +549,7 @@ fn keyword(t: Token<'_>) -> Option<&'static str> {
         Token::Normalize => "normalize",
         Token::Data => "data",
         Token::State => "state",
+        Token::Set => "set",
         Token::Report => "report",
         Token::By | Token::ByBrace => "by",
         Token::Given => "given",

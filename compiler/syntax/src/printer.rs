@@ -485,6 +485,12 @@ impl<'a> Printer<'a> {
             StmtKind::Choice(c) => self.choice(c),
             StmtKind::Param(p) => self.param("param ", p),
             StmtKind::State(p) => self.param("state ", p),
+            StmtKind::Set { name, value } => {
+                self.push("set ");
+                self.push(name.as_str());
+                self.push(" = ");
+                self.expr(value, expr::BLOCK);
+            }
             StmtKind::Report { name, value } => {
                 self.push("report ");
                 self.push(name.as_str());

@@ -141,6 +141,7 @@ pub(crate) enum Token<'s> {
     // words
     Data,
     State,
+    Set,
     Report,
     By,
     ByBrace,
@@ -216,7 +217,10 @@ impl Token<'_> {
     /// A keyword that can only begin a statement or a declaration.
     pub(crate) fn begins_stmt(self) -> bool {
         self.begins_item()
-            || matches!(self, Token::Let | Token::Param | Token::State | Token::Report | Token::Factor | Token::AlsoMinimize)
+            || matches!(
+                self,
+                Token::Let | Token::Param | Token::State | Token::Set | Token::Report | Token::Factor | Token::AlsoMinimize
+            )
     }
 
     /// At the start of a line, continues the line before (`-` is decided by the space after it).
@@ -297,6 +301,7 @@ impl Token<'_> {
         Some(match name {
             "data" => Token::Data,
             "state" => Token::State,
+            "set" => Token::Set,
             "report" => Token::Report,
             _ => return None,
         })

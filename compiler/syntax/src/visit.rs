@@ -50,7 +50,11 @@ fn stmt_exprs_mut(s: &mut Stmt) -> Vec<&mut Expr> {
         StmtKind::Let(l) => vec![&mut l.value],
         StmtKind::Choice(c) => std::iter::once(&mut c.dist).chain(c.by.as_mut()).collect(),
         StmtKind::Param(p) | StmtKind::State(p) => p.init.iter_mut().collect(),
-        StmtKind::Report { value: e, .. } | StmtKind::Factor(e) | StmtKind::AlsoMinimize(e) | StmtKind::Expr(e) => vec![e],
+        StmtKind::Set { value: e, .. }
+        | StmtKind::Report { value: e, .. }
+        | StmtKind::Factor(e)
+        | StmtKind::AlsoMinimize(e)
+        | StmtKind::Expr(e) => vec![e],
         StmtKind::Error => Vec::new(),
     }
 }

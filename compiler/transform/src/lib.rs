@@ -28,4 +28,6 @@ pub use enumerated::{Enumerated, enumerated};
 pub use given_draws::given_draws;
 pub use inline::{density, inline, inline_with_costs, sim, user_label};
 pub use smooth::{Avoid, Chosen, SmoothConflict, SmoothSource, smooth, smooth_avoiding};
-pub use strategies::{ChoiceCosts, CostTerm, Reach, costs, strategies, strategies_unscoped, strategies_value_only};
+pub use strategies::{
+    ChoiceCosts, CostTerm, Reach, SideOf, costs, strategies, strategies_unscoped, strategies_value_only, strategies_with_sides,
+};

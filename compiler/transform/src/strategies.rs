@@ -37,6 +37,7 @@ mod unroll;
 use crate::expand::{Cx, Hook};
 pub use explain::{ChoiceCosts, CostTerm, Reach, costs};
 use lower::{Lower, strategies_of};
+pub use mid::SideOf;
 use mid::{Mid, MidRandom, Plan, PlanKind};
 use ppl_core::{Atom, Builder, Det, Est, EstRandom, Func, Module, Op, Stmt, StrategyUse};
 use ppl_diag::{Code, Diagnostic};
@@ -45,6 +46,20 @@ use ppl_diag::{Code, Diagnostic};
 ///
 /// Other results pass through with their values. Errors: a strategy's program or its use is not supported (E0404 to E0408, E0502, E0503).
 pub fn strategies(module: &Module, func: &Func<Est>, estimate: usize) -> Result<Func<Det>, Vec<Diagnostic>> {
+    let (mut f, _) = strategies_with_sides(module, func, estimate)?;
+    f.body.results.truncate(func.body.results.len());
+    Ok(f)
+}
+
+/// As [`strategies`]; what strategies return besides the estimate are further real scalar results, in the order of the list.
+///
+/// # Errors
+/// As [`strategies`].
+pub fn strategies_with_sides(
+    module: &Module,
+    func: &Func<Est>,
+    estimate: usize,
+) -> Result<(Func<Det>, Vec<SideOf>), Vec<Diagnostic>> {
     surrogate(module, func, estimate, true)
 }
 
@@ -53,10 +68,15 @@ pub fn strategies(module: &Module, func: &Func<Est>, estimate: usize) -> Result<
 /// # Errors
 /// As [`strategies`].
 pub fn strategies_unscoped(module: &Module, func: &Func<Est>, estimate: usize) -> Result<Func<Det>, Vec<Diagnostic>> {
-    surrogate(module, func, estimate, false)
+    let (mut f, _) = surrogate(module, func, estimate, false)?;
+    f.body.results.truncate(func.body.results.len());
+    Ok(f)
 }
 
-fn surrogate(module: &Module, func: &Func<Est>, estimate: usize, scoped: bool) -> Result<Func<Det>, Vec<Diagnostic>> {
+/// A surrogate, and what its results behind those of `func` are.
+type WithSides = (Func<Det>, Vec<SideOf>);
+
+fn surrogate(module: &Module, func: &Func<Est>, estimate: usize, scoped: bool) -> Result<WithSides, Vec<Diagnostic>> {
     unresolved(func)?;
     let known = strategies_of(module, func)?;
     let func = unroll::unroll(func, &known)?;
@@ -74,8 +94,8 @@ fn surrogate(module: &Module, func: &Func<Est>, estimate: usize, scoped: bool) -
             return Err(vec![too_large(&func)]);
         }
     }
-    f = terms::terms(&f, &plans, estimate, scoped);
-    Ok(to_det(&prune::prune(f), &plans))
+    let (f, sides) = terms::terms(&f, &plans, estimate, scoped);
+    Ok((to_det(&prune::prune(f), &plans), sides))
 }
 
 /// `func` with every sample a plain draw: values without gradients of the draws.

@@ -39,6 +39,7 @@ impl StepSpec<'_> {
         let layout = &self.code.layout;
         let func = &self.code.step;
         let named = |n: usize| self.code.learned.get(n).map_or(String::new(), |i| self.program.params[*i].name.clone());
+        let state = |n: usize| self.code.carried.get(n).map_or(String::new(), |i| self.program.params[*i].name.clone());
         let roles = layout.roles.iter().take(layout.state).zip(&func.params);
         roles
             .map(|(role, v)| Place {
@@ -46,7 +47,7 @@ impl StepSpec<'_> {
                     Role::Param(n) => named(*n),
                     Role::Step => "optimizer.step".into(),
                     Role::Slot { name, of } => format!("optimizer.{name}.{}", named(*of)),
-                    Role::Carried(n) => format!("strategy.{n}"),
+                    Role::Carried(n) => format!("strategy.{}", state(*n)),
                     Role::Given(n) => format!("given.{n}"),
                 },
                 shape: func.ty(*v).shape.clone(),
@@ -70,7 +71,11 @@ impl StepSpec<'_> {
                     let g = self.code.inputs.get(*at).ok_or_else(|| fault("an input of the step has no number"))?;
                     self.globals.get(self.program, *g).cloned()
                 }
-                Role::Step | Role::Slot { .. } | Role::Carried(_) => {
+                Role::Carried(n) => {
+                    let i = self.code.carried.get(*n).ok_or_else(|| fault("a state has no number"))?;
+                    self.globals.get(self.program, ppl_driver::check::Global::Param(*i)).cloned()
+                }
+                Role::Step | Role::Slot { .. } => {
                     let ty = func.ty(*v);
                     let n = ty.numel();
                     let data = match ty.dtype {

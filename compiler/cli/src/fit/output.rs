@@ -51,7 +51,7 @@ pub(crate) struct Outcome {
 /// The constrained parameters.
 pub(crate) fn parameters(model: &Model, program: &Program, globals: &Globals) -> Vec<Param> {
     let shown = program.params.iter().enumerate().map(|(i, spec)| {
-        let free = globals.params.get(i)?;
+        let free = globals.params.get(i).filter(|_| !spec.state)?;
         let value =
             if spec.support == Support::Real { Some(free.clone()) } else { constrained(model, program, &spec.name, globals) };
         let value = value?;
@@ -85,12 +85,11 @@ impl Outcome {
     /// What was optimised: each objective with its direction and the parameters that learned from it.
     fn goals(&self) -> Value {
         let goals = self.plan.goals.iter().zip(&self.objectives);
-        let name = |p: &usize| self.parameters.get(*p).map(|p| p.name.clone());
         let shown = goals.map(|(g, v)| {
             json!({
                 "direction": if g.maximize { "maximize" } else { "minimize" },
                 "objective": v.json(),
-                "parameters": g.over.iter().filter_map(name).collect::<Vec<_>>(),
+                "parameters": g.trains,
             })
         });
         shown.collect()

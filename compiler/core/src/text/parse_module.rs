@@ -4,7 +4,7 @@ use super::{
     lex::Tok,
     parse::{Cursor, Parsed, func},
 };
-use crate::{DetId, DistInst, EstId, Module, StrategyId, StrategyInst, Support};
+use crate::{DetId, DistInst, EstId, Module, StrategyId, StrategyInst, StrategySide, Support};
 use ppl_diag::{Diagnostic, FileId};
 
 /// Reads a module: items of the five kinds in any order, each kind numbered from 0 as it comes.
@@ -41,7 +41,17 @@ fn strategy(c: &mut Cursor) -> Parsed<StrategyInst> {
     let func = EstId(c.reference("est")?);
     let pathwise = c.eat_word("pathwise");
     let biased = c.eat_word("biased");
-    Ok(StrategyInst { name, func, pathwise, biased, span: start.to(c.last_span()) })
+    let mut sides = Vec::new();
+    loop {
+        if c.eat_word("also") {
+            sides.push(StrategySide::Also);
+        } else if c.eat_word("next") {
+            sides.push(StrategySide::Next(c.size()?));
+        } else {
+            break;
+        }
+    }
+    Ok(StrategyInst { name, func, pathwise, biased, sides, span: start.to(c.last_span()) })
 }
 
 fn dist(c: &mut Cursor) -> Parsed<DistInst> {

@@ -1,7 +1,7 @@
 //! Printing modules.
 
 use super::print::{list, print_func, quoted, ty, word};
-use crate::{DistInst, Module, StrategyInst, Support};
+use crate::{DistInst, Module, StrategyInst, StrategySide, Support};
 use std::fmt::{self, Display};
 
 impl Display for Module {
@@ -41,7 +41,11 @@ fn dist(d: &DistInst) -> String {
 fn strategy(s: &StrategyInst) -> String {
     let flags = [(s.pathwise, " pathwise"), (s.biased, " biased")];
     let flags: String = flags.iter().filter(|f| f.0).map(|f| f.1).collect();
-    format!("strategy @{} {}{flags}\n", word(&s.name), s.func)
+    let sides = s.sides.iter().map(|s| match s {
+        StrategySide::Next(p) => format!(" next {p}"),
+        StrategySide::Also => " also".to_string(),
+    });
+    format!("strategy @{} {}{flags}{}\n", word(&s.name), s.func, sides.collect::<String>())
 }
 
 fn support(s: &Support) -> String {

@@ -146,8 +146,8 @@ impl Module {
                 fault(format!("its program is {}, which does not exist", s.func));
                 continue;
             };
-            if results(f) != Ok(vec![Ty::FLOAT]) {
-                fault("its program does not return one real number".to_string());
+            if results(f) != Ok(vec![Ty::FLOAT; 1 + s.sides.len()]) {
+                fault("its program does not return one real number and its sides".to_string());
             }
             let mut tys = Vec::new();
             continuations(f, &f.body, &mut tys);

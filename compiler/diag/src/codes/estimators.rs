@@ -155,6 +155,23 @@ Add the two objectives up, or let the groups be disjoint."#,
 Add the parameter to the group of the objective that is to train it."#,
     },
     CodeInfo {
+        code: Code("E0442"),
+        name: "a statement of strategies in another place",
+        page: r#"A strategy can remember numbers from step to step and train parameters of its own:
+
+```
+strategy with_mean for d (k) {
+  state b: real = 0
+  let x = draw d
+  let cost = k(x)
+  set b = 0.9 * b + 0.1 * stop(cost)
+  cost + stop(cost - b) * score(d, x)
+}
+```
+
+`state`, `set` and `also_minimize` stand at the top of a strategy, not in its branches and loops. A state is a real number, is read as it was before the step, and is set exactly once."#,
+    },
+    CodeInfo {
         code: Code("E0443"),
         name: "other data that a program does not read",
         page: r#"`model() with data { x: v }` is the model with `v` where it reads the data `x`: simulated data in a sleep phase, new inputs of a prediction. The value has the data's type, sizes included. Data that the program does not read, sizes (they are part of types), and data from which a top-level `let` of the program is computed can't be replaced in this way.

@@ -140,8 +140,22 @@ struct Linear<'a> {
 }
 
 impl Linear<'_> {
+    /// What is returned besides the estimate may use the cost in any way.
     fn check(mut self, name: &str) -> Result<(), Diagnostic> {
-        self.block(&self.f.body, name)
+        let mut body = self.f.body.clone();
+        body.results.truncate(1);
+        let mut used: HashSet<Var> = body.results.iter().filter_map(|a| a.var()).collect();
+        let mut kept: Vec<_> = Vec::new();
+        for s in body.stmts.into_iter().rev() {
+            if is_call(&s.op) || s.outs.iter().any(|v| used.contains(v)) {
+                used.extend(ppl_core::op_atoms(&s.op).into_iter().filter_map(Atom::var));
+                ppl_core::op_blocks(&s.op).into_iter().for_each(|b| used.extend(ppl_core::free_vars(b)));
+                kept.push(s);
+            }
+        }
+        kept.reverse();
+        body.stmts = kept;
+        self.block(&body, name)
     }
 
     fn of(&self, a: Atom) -> BTreeSet<Var> {

@@ -11,11 +11,11 @@
 //! ```
 
 use super::class::{Class, classify, summands};
-use super::mid::{Mid, MidRandom, Plan, PlanKind};
+use super::mid::{Mid, MidRandom, Plan, PlanKind, PlanSide, SideOf};
 use crate::expand::{Cx, Head, Hook, fnv1a, real};
 use ppl_core::{
-    Atom, Block, Builder, DType, Det, DetId, DetRandom, DistUse, Est, EstRandom, Func, Module, Op, Prim, Stmt, StrategyUse, Ty,
-    Var,
+    Atom, Block, Builder, DType, Det, DetId, DetRandom, DistUse, Est, EstRandom, Func, Module, Op, Prim, Stmt, StrategySide,
+    StrategyUse, Ty, Var,
 };
 use ppl_diag::{Code, Diagnostic, Span};
 use std::collections::{BTreeSet, HashMap};
@@ -35,6 +35,8 @@ pub(crate) struct Lower<'m> {
     pub(crate) origins: HashMap<Var, Span>,
     /// Choices whose value carries the gradient: label, strategy, place.
     pub(crate) tails: Vec<(String, String, Span)>,
+    /// Parameters of the whole function.
+    params: Vec<Atom>,
     lanes: Vec<(Atom, usize)>,
     times: Vec<(Atom, usize)>,
     /// Path of the sites, and the number of the next one.
@@ -52,6 +54,7 @@ impl<'m> Lower<'m> {
             errors: Vec::new(),
             origins: HashMap::new(),
             tails: Vec::new(),
+            params: Vec::new(),
             lanes: Vec::new(),
             times: Vec::new(),
             path: String::new(),
@@ -65,6 +68,7 @@ impl<'m> Lower<'m> {
         b.func.span = f.span;
         let args: Vec<Atom> = f.params.iter().map(|p| b.param(f.vars[p.index()].name.clone(), f.ty(*p).clone()).into()).collect();
         self.path = f.name.clone();
+        self.params.clone_from(&args);
         let results = Cx::new(f, &args).block(&mut b, self, &f.body);
         b.finish(results)
     }
@@ -115,8 +119,10 @@ impl<'m> Lower<'m> {
                     Some((f, class)) => {
                         let args = [&dist.args[..], args].concat();
                         let name = self.module.strategy(*id).name.clone();
-                        let plan = |kind| Plan { label: label.to_string(), strategy: name.clone(), span, kind };
-                        self.by_class(b, dist, &f, class, &args, &plan, span)
+                        let sides = self.module.strategy(*id).sides.clone();
+                        let plan =
+                            |kind| Plan { label: label.to_string(), strategy: name.clone(), span, kind, sides: Vec::new() };
+                        self.by_class(b, dist, &f, class, &args, &plan, &sides, span)
                     }
                     None => Vec::new(),
                 }
@@ -136,11 +142,29 @@ impl<'m> Lower<'m> {
         class: Class,
         args: &[Atom],
         plan: &dyn Fn(PlanKind) -> Plan,
+        sides: &[StrategySide],
         span: Span,
     ) -> Vec<Atom> {
+        // What is returned besides the estimate is computed from the cost, as a term is.
+        let class = match class {
+            Class::Tail { call } if !sides.is_empty() => Class::Term { call },
+            class => class,
+        };
         let (call, term) = match class {
             Class::Tail { call } => (call, false),
             Class::Term { call } | Class::Weighted { call } => (call, true),
+            Class::Whole if !sides.is_empty() => {
+                let made = plan(PlanKind::Term { term: Builder::<Mid>::new("none").finish(Vec::new()), weighted: false });
+                self.errors.push(
+                    Diagnostic::error(
+                        Code("E0502"),
+                        format!("`{}` has state, and differentiates several runs of `k`", made.strategy),
+                    )
+                    .label(span, "not compiled yet")
+                    .help("call `k` once with gradients and the other times under `stop`"),
+                );
+                return Vec::new();
+            }
             Class::Whole => return self.whole(b, dist, f, args, plan, span),
         };
         let Op::Random(EstRandom::Continue { x, .. }) = f.body.stmts[call].op else { return Vec::new() };
@@ -155,16 +179,33 @@ impl<'m> Lower<'m> {
             self.tails.push((label, strategy, span));
             return vec![value];
         }
-        let (term, inner) = self.term(f, class, call, &before, span);
+        let (all, inner) = self.term(f, class, call, &before, span);
+        let part = |i: usize| {
+            let mut part = all.clone();
+            part.body.results = all.body.results.get(i).copied().into_iter().collect();
+            super::prune::prune(part)
+        };
+        let term = part(0);
         let captured = [self.indices(), cx.atoms(&inner)].concat();
         let weighted = matches!(class, Class::Weighted { .. });
-        self.plans.push(plan(PlanKind::Term { term, weighted }));
+        let mut made = plan(PlanKind::Term { term, weighted });
+        for (i, side) in sides.iter().enumerate() {
+            let of = match side {
+                StrategySide::Also => SideOf::Also,
+                StrategySide::Next(p) => match args.get(*p).and_then(|a| self.params.iter().position(|q| q == a)) {
+                    Some(at) => SideOf::State(at),
+                    None => continue,
+                },
+            };
+            made.sides.push(PlanSide { of, func: part(1 + i) });
+        }
+        self.plans.push(made);
         let ty = b.ty(value);
         let op = MidRandom::Mark { plan: self.plans.len() - 1, x: value, captured };
         vec![b.emit1(Op::Random(op), "x", ty)]
     }
 
-    /// `(loop indices.., captured.., cost) -> what is added to the cost`; and what of the strategy is captured.
+    /// `(loop indices.., captured.., cost) -> (what is added to the cost, sides..)`; and what of the strategy is captured.
     fn term(&mut self, f: &Func<Est>, class: Class, call: usize, before: &[usize], span: Span) -> (Func<Mid>, Vec<Atom>) {
         let main = f.body.stmts[call].outs[0];
         let mut est = f.clone();
@@ -176,6 +217,8 @@ impl<'m> Lower<'m> {
         } else {
             leaves.extend([(result, false), (main.into(), true)]);
         }
+        let summed = leaves.len();
+        leaves.extend(f.body.results.iter().skip(1).map(|a| (*a, false)));
         let uses: Vec<Atom> = leaves.iter().map(|(a, _)| *a).collect();
         let after: Vec<usize> =
             slice(&f.body, f.body.stmts.len(), &uses).into_iter().filter(|i| !before.contains(i) && *i != call).collect();
@@ -201,12 +244,13 @@ impl<'m> Lower<'m> {
         cx.map.insert(main, cost.into());
         let outs = cx.block(&mut b, self, &est.body);
         let mut total = Atom::float(0.0);
-        for (x, (_, negated)) in outs.into_iter().zip(leaves) {
+        let sides = outs.get(summed..).unwrap_or_default().to_vec();
+        for (x, (_, negated)) in outs.into_iter().zip(leaves).take(summed) {
             total = if negated { real(&mut b, Prim::Sub, &[total, x]) } else { crate::expand::add(&mut b, total, x) };
         }
         (self.lanes, self.times, self.path, self.next) = (lanes, times, path, next);
         self.origins = origins;
-        (b.finish(vec![total]), captured.into_iter().map(Atom::Var).collect())
+        (b.finish(std::iter::once(total).chain(sides).collect()), captured.into_iter().map(Atom::Var).collect())
     }
 
     /// A choice that is split: its strategy as a function, called where the estimate is taken apart.

@@ -75,6 +75,26 @@ pub(crate) struct Plan {
     /// Where the choice is made.
     pub(crate) span: Span,
     pub(crate) kind: PlanKind,
+    /// What its strategy returns besides the estimate.
+    pub(crate) sides: Vec<PlanSide>,
+}
+
+/// A number that a strategy returns besides its estimate, in each lane.
+#[derive(Clone, Debug)]
+pub(crate) struct PlanSide {
+    /// Whose next value it is.
+    pub(crate) of: SideOf,
+    /// As the plan's function: `(captured.., cost) -> number`.
+    pub(crate) func: Func<Mid>,
+}
+
+/// What becomes of a side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SideOf {
+    /// The mean over lanes is the next value of the function's parameter at this position.
+    State(usize),
+    /// The sum over lanes is minimised.
+    Also,
 }
 
 /// By the strategy's use of `k`.

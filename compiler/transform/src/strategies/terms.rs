@@ -9,15 +9,16 @@
 use super::cost::{Cost, Sums, at_lane};
 use super::edit::Edit;
 use super::lanes::Costs;
-use super::mid::{Mid, MidRandom, Plan, PlanKind};
+use super::mid::{Mid, MidRandom, Plan, PlanKind, SideOf};
 use super::replay::{Continuation, Replays};
 use crate::expand::{Cx, Hook, add};
 use crate::scope::{Bits, Deps, Flow, Term};
-use ppl_core::{Atom, Builder, Func, Op, Stmt, Var};
-use std::collections::HashMap;
+use ppl_core::{Atom, Builder, Func, Op, Prim, Stmt, Var};
+use std::collections::{BTreeMap, HashMap};
 
 /// The program with every mark's term in the estimate. Where not `scoped`, every choice's cost is the sum of all terms.
-pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize, scoped: bool) -> Func<Mid> {
+pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize, scoped: bool) -> (Func<Mid>, Vec<SideOf>) {
+    let mut sides = Sides::default();
     let flow = Flow::new(f);
     let result = f.body.results[estimate];
     let all: Vec<Term> = flow.terms(result).into_iter().filter(|t| !t.stopped).collect();
@@ -63,6 +64,31 @@ pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize, scoped: bool
         let value = call(&mut e, term, &args, &again, &lanes);
         let value = e.close(open, value, &mut |_, _| Atom::float(0.0));
         total = add(&mut e.b, total, value);
+        for side in &plans[*plan].sides {
+            let none = Again::None;
+            let again = if calls(&side.func) { &again } else { &none };
+            let mut lane = |e: &mut Edit<'_>, value: Option<&Func<Mid>>| {
+                let open = e.open(path);
+                let lanes: Vec<Atom> = loops.iter().filter_map(|l| e.index.get(&l.index).copied()).collect();
+                let value = match value {
+                    Some(func) => {
+                        let mut args: Vec<Atom> = captured.iter().map(|a| e.bring(*a)).collect();
+                        args.push(at_lane(e, &cost, &lanes));
+                        call(e, func, &args, again, &lanes)
+                    }
+                    None => Atom::float(1.0),
+                };
+                e.close(open, value, &mut |_, _| Atom::float(0.0))
+            };
+            let sum = lane(&mut e, Some(&side.func));
+            let always = path.len() == loops.len();
+            let count = match side.of {
+                SideOf::Also => Atom::float(0.0),
+                SideOf::State(_) if always => Atom::float(loops.iter().map(|l| l.len as f64).product()),
+                SideOf::State(_) => lane(&mut e, None),
+            };
+            sides.add(&mut e, side.of, sum, count);
+        }
         if *weighted {
             let mut reached = flow.of((*choice).into());
             mine.iter().for_each(|n| reached = std::mem::take(&mut reached).join(&all[n].deps));
@@ -71,7 +97,42 @@ pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize, scoped: bool
     }
     let mut results = f.body.results.clone();
     results[estimate] = total;
-    e.finish(results)
+    let of = sides.finish(f, &mut e, &mut results);
+    (e.finish(results), of)
+}
+
+/// Sums over the lanes of all choices: of a side, and of their number.
+#[derive(Default)]
+struct Sides(BTreeMap<SideOf, (Atom, Atom)>);
+
+impl Sides {
+    fn add(&mut self, e: &mut Edit<'_>, of: SideOf, sum: Atom, count: Atom) {
+        let new = match self.0.get(&of).copied() {
+            None => (sum, count),
+            Some((s, n)) => (add(&mut e.b, s, sum), add(&mut e.b, n, count)),
+        };
+        self.0.insert(of, new);
+    }
+
+    /// Adds the results: a state's mean over lanes (as it was, where there are none), the sum of what is minimised.
+    fn finish(self, f: &Func<Mid>, e: &mut Edit<'_>, results: &mut Vec<Atom>) -> Vec<SideOf> {
+        let real = crate::expand::real;
+        let mut out = Vec::new();
+        for (of, (sum, count)) in self.0 {
+            results.push(match of {
+                SideOf::Also => sum,
+                SideOf::State(at) => {
+                    let n = real(&mut e.b, Prim::Max, &[count, Atom::float(1.0)]);
+                    let mean = real(&mut e.b, Prim::Div, &[sum, n]);
+                    let any = e.b.emit1(Op::Prim(Prim::Gt, vec![count, Atom::float(0.0)]), "any", ppl_core::Ty::BOOL);
+                    let op = Op::Prim(Prim::Select, vec![any, mean, f.params[at].into()]);
+                    e.b.emit1(op, "next", ppl_core::Ty::FLOAT)
+                }
+            });
+            out.push(of);
+        }
+        out
+    }
 }
 
 fn calls(f: &Func<Mid>) -> bool {

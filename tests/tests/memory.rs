@@ -1,0 +1,87 @@
+//! Strategies that remember and learn.
+
+use ppl_abi::Precision;
+use ppl_check::FitOverrides;
+use ppl_tests::{Fitted, Model, mean_and_error, root};
+
+const WRONG: &str = "strategy sees_itself for d (k) {\n  state b: real = 0\n  let x = draw d\n  let cost = k(x)\n  \
+    let c = 0.5 * b + 0.5 * stop(cost)\n  set b = c\n  cost + stop(cost - c) * score(d, x)\n}\n";
+
+fn fitted(by: &str, n: usize, particles: usize) -> Fitted {
+    let text = format!(
+        "param l: real = 0.4\n{WRONG}gen q() {{ for i in {n} {{ z[i] ~ flip_logits(l) by {by} }} }}\n\
+         objective cost(q: gen) = expect {{\n  let (t, _) = sim(q)\n  sum(for i in {n} {{ if t.z[i] {{ 3.0 }} else {{ 1.0 }} }})\n}}\n\
+         fit minimize cost(q())\n  using adam(0.02), particles {particles}, steps 400\n"
+    );
+    let model = Model::from_text(&text, root(), &[]).unwrap_or_else(|e| panic!("{by}: {e:?}"));
+    Fitted::new(&model, &FitOverrides::default(), None).unwrap_or_else(|e| panic!("{by}: {e:?}"))
+}
+
+fn position(f: &Fitted, name: &str) -> usize {
+    f.program.params.iter().position(|p| p.name == name).unwrap_or_else(|| panic!("no {name} in {:?}", f.program.params))
+}
+
+/// Mean and error of the gradient with respect to `l`.
+fn gradient(f: &Fitted) -> (f64, f64) {
+    let at = f.code.learned.iter().position(|p| f.program.params[*p].name == "l").expect("l learns");
+    let values: Vec<f64> =
+        (0..400).map(|step| f.gradient_native(Precision::F64, 5, step).expect("a gradient")[1 + at][0]).collect();
+    mean_and_error(&values)
+}
+
+fn exact(n: usize) -> f64 {
+    let p = 1.0 / (1.0 + (-0.4_f64).exp());
+    2.0 * n as f64 * p * (1.0 - p)
+}
+
+#[test]
+fn baselines_from_earlier_steps_are_unbiased() {
+    for (by, n) in [("reinforce_mean(0.5)", 1), ("reinforce_mean", 3), ("reinforce_learned", 1), ("reinforce_learned", 3)] {
+        let mut f = fitted(by, n, 4);
+        for b in [0.0, -2.0] {
+            for (spec, value) in f.program.params.iter().zip(&mut f.params) {
+                if spec.name != "l" {
+                    *value = vec![b];
+                }
+            }
+            let (mean, error) = gradient(&f);
+            assert!((mean - exact(n)).abs() < 4.5 * error, "{by} at {b}: {mean} +/- {error}, not {}", exact(n));
+        }
+    }
+}
+
+/// The same test sees a baseline that holds its own cost.
+#[test]
+fn a_baseline_that_sees_its_own_cost_is_found_biased() {
+    let (mean, error) = gradient(&fitted("sees_itself", 1, 4));
+    assert!((mean - exact(1)).abs() > 4.5 * error, "{mean} +/- {error}");
+    assert!((mean - 0.5 * exact(1)).abs() < 4.5 * error, "{mean} +/- {error}");
+}
+
+/// A step replaces the state by the mean over lanes.
+#[test]
+fn a_state_follows_the_mean_of_the_cost() {
+    let mut f = fitted("reinforce_mean(0.5)", 3, 64);
+    assert_eq!(f.code.carried.len(), 1);
+    assert_eq!(f.program.params[f.code.carried[0]].name, "reinforce_mean.q.z.b");
+    let at = f.code.layout.roles.iter().position(|r| *r == ppl_driver::step::Role::Carried(0)).expect("a state");
+    let mut r = f.runner(Precision::F64).expect("a runner");
+    let mut out = vec![0.0; 400];
+    r.run_steps(3, 0, f.code.layout.objective, &mut out).expect("steps");
+    // The cost of a choice is its part of the objective, the mean over particles.
+    let b = 64.0 * r.input_values(at)[0];
+    // All choices are false in the end: each costs 1 a particle.
+    let p = out[350..].iter().sum::<f64>() / 50.0 / 3.0;
+    assert!((b - p).abs() < 0.2, "{b}, not about {p}");
+    f.run(Precision::F64, 3, 400).expect("steps");
+    assert!(f.params[0][0] < -2.0, "{:?}", f.params);
+}
+
+#[test]
+fn a_learned_baseline_goes_to_the_mean_of_the_cost() {
+    let mut f = fitted("reinforce_learned", 1, 1);
+    f.run(Precision::F64, 3, 1200).expect("steps");
+    let c = f.params[position(&f, "reinforce_learned.q.z.c")][0];
+    assert!((c - 1.0).abs() < 0.4, "{c}");
+    assert!(f.params[0][0] < -2.0, "{:?}", f.params);
+}
