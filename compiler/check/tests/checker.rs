@@ -162,11 +162,11 @@ fn capabilities_are_read_off_the_programs() {
         w.sort();
         w.join(" ")
     };
-    assert_eq!(works("normal"), "reinforce reparam");
-    assert_eq!(works("gamma"), "reinforce");
-    assert_eq!(works("flip"), "enumerate measure_valued reinforce");
-    assert_eq!(works("geometric"), "reinforce");
-    assert_eq!(works("categorical"), "enumerate reinforce");
+    assert_eq!(works("normal"), "reinforce reinforce_learned reinforce_mean reparam");
+    assert_eq!(works("gamma"), "reinforce reinforce_learned reinforce_mean");
+    assert_eq!(works("flip"), "enumerate measure_valued reinforce reinforce_learned reinforce_mean");
+    assert_eq!(works("geometric"), "reinforce reinforce_learned reinforce_mean");
+    assert_eq!(works("categorical"), "enumerate reinforce reinforce_learned reinforce_mean");
 }
 
 #[test]
