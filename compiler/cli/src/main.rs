@@ -8,6 +8,7 @@
 
 mod args;
 mod check;
+mod check_grad;
 mod engine;
 mod explain;
 mod fit;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     report::guarded(|| match &cli.command {
         Command::Fit(a) => fit::command(a),
         Command::Check(a) => check::command(a),
+        Command::CheckGrad(a) => check_grad::command(a),
         Command::Explain(a) => explain::command(a),
         Command::Simulate(a) => simulate::command(a),
         Command::Repl(a) => repl::command(a),

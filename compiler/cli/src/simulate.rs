@@ -124,7 +124,7 @@ fn default_program(source: &Source) -> Result<Expr, Diagnostic> {
 }
 
 /// Parameters of a run folder (its exact state), or of a file of parameters.
-fn set_saved(program: &Program, globals: &mut Globals, path: &Path) -> Result<(), Diagnostic> {
+pub(crate) fn set_saved(program: &Program, globals: &mut Globals, path: &Path) -> Result<(), Diagnostic> {
     if path.is_dir() {
         let mut saved = load_state(path)?.0;
         saved.retain(|p| program.params.iter().any(|q| q.name == p.name));

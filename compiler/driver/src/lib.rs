@@ -7,8 +7,8 @@ mod lower;
 mod source;
 
 pub use lower::{
-    Cx, FitCode, Lowered, STAGES, analyse, choice_costs, lower_density, lower_draws, lower_expression, lower_fit, lower_function,
-    lower_values,
+    Cx, Expectation, FitCode, Lowered, STAGES, analyse, choice_costs, lower_density, lower_draws, lower_expectation,
+    lower_expression, lower_fit, lower_function, lower_values,
 };
 pub use ppl_check as check;
 pub use ppl_transform::{ChoiceCosts, CostTerm, EliminationCost, Reach, step};

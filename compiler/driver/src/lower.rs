@@ -238,6 +238,71 @@ fn finish(program: &Program, reference: Func<Det>, inputs: Vec<Global>, cx: &mut
     Ok(Lowered { reference, func, inputs })
 }
 
+/// The expectation of an entry, to hold gradients against: no strategy has a part in it.
+#[derive(Clone, Debug)]
+pub struct Expectation {
+    /// `(inputs.., number)`, with `draws` also `(inputs.., number, z)`: one summand of the expectation.
+    pub func: Func<Det>,
+    /// What its first parameters are.
+    pub inputs: Vec<Global>,
+    /// Combinations of finite choices: the expectation is the sum over `number`.
+    pub combinations: usize,
+    /// Labels of the choices that are enumerated.
+    pub enumerated: Vec<String>,
+    /// Dimension of the standard normal vector `z` over which the rest is averaged; absent where the rest is drawn.
+    pub draws: Option<usize>,
+    /// Whether anything is drawn.
+    pub random: bool,
+}
+
+/// The expectation of an entry's estimate, as exactly as it can be had.
+///
+/// # Errors
+/// As [`lower_values`].
+pub fn lower_expectation(program: &Program, entry: &Entry, cx: &mut Cx) -> Result<Expectation, Vec<Diagnostic>> {
+    let f = flat(program, entry, cx)?;
+    let mut last = None;
+    for limit in [ALL_COMBINATIONS, SOME_COMBINATIONS] {
+        let e = ppl_transform::enumerated(&program.module, &f, 0, limit);
+        let reference = cx.time("strategies", || strategies_value_only(&program.module, &e.func))?;
+        let mut func = reference;
+        cx.time("inline_calls", || ppl_opt::inline_calls(&mut func, &program.module.dets));
+        func = cx.time("batch", || batch::batch(func));
+        cx.optimise(&mut func, program, When::AfterVjp)?;
+        let random = draws_anything(&func.body);
+        let given = if random { ppl_transform::given_draws(&func, QUADRATURE) } else { None };
+        let exact = !random || given.is_some();
+        let draws = given.as_ref().map(|g| g.1);
+        let func = given.map_or(func, |g| g.0);
+        let found = Expectation {
+            func,
+            inputs: entry.inputs.clone(),
+            combinations: e.combinations,
+            enumerated: e.choices,
+            draws,
+            random,
+        };
+        if exact || e.combinations <= SOME_COMBINATIONS {
+            return Ok(found);
+        }
+        last = Some(found);
+    }
+    last.ok_or_else(Vec::new)
+}
+
+/// Combinations of finite choices where everything else is exact, and where the rest is drawn.
+const ALL_COMBINATIONS: usize = 4096;
+const SOME_COMBINATIONS: usize = 16;
+/// Largest dimension of quadrature.
+const QUADRATURE: usize = 3;
+
+fn draws_anything(block: &ppl_core::Block<Det>) -> bool {
+    block
+        .stmts
+        .iter()
+        .any(|s| matches!(s.op, ppl_core::Op::Random(_)) || ppl_core::op_blocks(&s.op).into_iter().any(draws_anything))
+}
+
 /// Draws from a program.
 ///
 /// # Errors

@@ -51,6 +51,9 @@ pub(crate) trait Hook<A: Stage, B: Stage> {
     /// After a loop: the further results, stacked.
     fn leave(&mut self, _b: &mut Builder<B>, _head: Head, _outs: Vec<Atom>) {}
 
+    /// Before an `if`, outside of its blocks: its condition in the copy, and its blocks in the source.
+    fn before_if(&mut self, _b: &mut Builder<B>, _cond: Atom, _then: &Block<A>, _els: &Block<A>) {}
+
     /// At the start of a branch.
     fn branch(&mut self) {}
 
@@ -106,6 +109,7 @@ impl<'a, A: Stage> Cx<'a, A> {
             }
             Op::If { cond, then, els } => {
                 let cond = self.atom(*cond);
+                hook.before_if(b, cond, then, els);
                 let mut blocks = Vec::new();
                 for block in [then, els] {
                     b.begin();

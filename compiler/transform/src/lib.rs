@@ -9,7 +9,9 @@
 pub mod batch;
 mod density;
 mod eliminate;
+mod enumerated;
 mod expand;
+mod given_draws;
 mod inline;
 mod marginal;
 mod normalize;
@@ -22,6 +24,8 @@ mod strategies;
 pub mod vjp;
 
 pub use eliminate::EliminationCost;
+pub use enumerated::{Enumerated, enumerated};
+pub use given_draws::given_draws;
 pub use inline::{density, inline, inline_with_costs, sim, user_label};
 pub use smooth::{Avoid, Chosen, SmoothConflict, SmoothSource, smooth, smooth_avoiding};
 pub use strategies::{ChoiceCosts, CostTerm, Reach, costs, strategies, strategies_unscoped, strategies_value_only};

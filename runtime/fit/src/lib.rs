@@ -5,6 +5,7 @@
 //! bar on a terminal.
 #![allow(clippy::result_large_err, reason = "a diagnostic is made once, on the way out; boxing it would only blur signatures")]
 
+pub mod certify;
 pub mod data;
 pub mod fit;
 pub mod optim;

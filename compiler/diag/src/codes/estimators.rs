@@ -176,4 +176,19 @@ Report a bound beside it, `using adam(0.01), report(elbo)`, or use an objective 
            Write the quantity with operations that have derivatives, detach the operand with `stop(..)` if its gradient is not \
            wanted, or give the choice involved a strategy that does not differentiate through its value, such as `reinforce`.",
     },
+    CodeInfo {
+        code: Code("E0470"),
+        name: "a gradient estimator is refuted",
+        page: "`ppl check-grad` drew the gradient many times, and its mean differs from the derivative of the objective's expectation by more than chance allows. The expectation is computed without any strategy, so a wrong strategy can't hide.\n\nThe label names the choice whose strategy is to blame: with another one for it alone, the gradient is right. Where no single choice repairs it, look at surrogates that are unbiased by their author's word only, `stop(v) + e - stop(e)`, at `assume_continuous`, and at strategies that several choices share.\n\nA right program is refuted with the probability of `--level`, one percent if nothing else is said: run again with another `--seed` and more `--draws`.",
+    },
+    CodeInfo {
+        code: Code("E0471"),
+        name: "no gradient to certify",
+        page: "No parameter reaches the objective, so it has no gradient. Declare one, `param mu: real = 0.0`, and use it in the model or the guide.",
+    },
+    CodeInfo {
+        code: Code("E0472"),
+        name: "a gradient that is not finite",
+        page: "A draw of the gradient is NaN or infinite, so it has no mean that could be compared. `ppl fit` from the same parameters explains which expression it comes from.",
+    },
 ];
