@@ -161,7 +161,7 @@ impl Fitted {
 
     /// The objective at the present parameters: mean and standard error over the particles of the estimate, for `runs` seeds.
     pub fn estimate(&self, seed: u64, runs: usize) -> Result<(f64, f64), String> {
-        let entry = &self.code.estimate;
+        let entry = &self.code.estimates[0];
         let mut r = native(&entry.func, &self.inputs(&entry.inputs), Precision::F64)?;
         let mut all = Vec::new();
         for k in 0..runs {

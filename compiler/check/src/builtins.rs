@@ -416,7 +416,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                 self.count(name, args, 1, 1, span)?;
                 match &args[0].0 {
                     Value::Program(_) | Value::Target(_) | Value::Decl(_) => {
-                        Some(self.not_yet("`stop` of a program", span, "apply `stop` to values"))
+                        Some(self.stop_program(args[0].0.clone(), args[0].1))
                     }
                     v => {
                         let a = self.as_array(v.clone(), args[0].1)?;

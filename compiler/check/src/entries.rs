@@ -2,12 +2,13 @@
 
 use crate::codes;
 use crate::func::FnElab;
+use crate::goals::Goal;
 use crate::session::{Decl, Global, Session, TopName};
 use crate::value::{Arr, Dim, GenVal, TargetVal, TraceEntry, TraceVal, Value};
 use crate::{Checked, Claim, DataShapes, Evidence, FitOverrides, Program, Side};
 use ppl_core::{Atom, DType, Det, DetId, Est, EstId, ReduceOp, Ty};
 use ppl_diag::{Diagnostic, Span};
-use ppl_syntax::ast::{Direction, Expr, ExprKind, File, Fit, ItemKind, Literal, UnaryOp};
+use ppl_syntax::ast::{Expr, ExprKind, File, Fit, ItemKind, Literal, UnaryOp};
 use std::rc::Rc;
 
 /// An estimator function with what it takes.
@@ -91,7 +92,7 @@ pub struct Setting {
 pub struct Reported {
     /// As written.
     pub name: String,
-    /// As [`FitPlan::estimate`].
+    /// As [`Goal::estimate`].
     pub entry: Entry,
     /// What it is an estimate of.
     pub claim: Claim,
@@ -100,16 +101,10 @@ pub struct Reported {
 /// Everything a fit runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FitPlan {
-    /// The objective: one real result, the mean over particles.
-    pub objective: Entry,
-    /// The objective of `estimate_draws` particles, one result of that size.
-    pub estimate: Entry,
-    /// Number of particles of `estimate`.
+    /// What is optimised, at least one.
+    pub goals: Vec<Goal>,
+    /// Number of particles of the goals' estimates.
     pub estimate_draws: usize,
-    /// Whether it is maximised.
-    pub maximize: bool,
-    /// What the objective is an estimate of.
-    pub claim: Claim,
     /// What else is evaluated at the end.
     pub reports: Vec<Reported>,
     /// Draws of the latent choices from the guide, and reports. Absent where there is no single guide.
@@ -120,8 +115,6 @@ pub struct FitPlan {
     pub optimizer: Option<Setting>,
     /// Other settings.
     pub settings: Vec<Setting>,
-    /// The objective as written, `elbo` or `iwelbo(5)`.
-    pub objective_name: String,
     /// Name of the model.
     pub model: String,
     /// Name of the guide.
@@ -402,22 +395,8 @@ fn plan(s: &mut Session, fit: &Rc<Fit>, span: Span, o: &FitOverrides) -> Option<
     let particles = o.particles.or_else(|| number("particles")).unwrap_or(10).max(1);
     let draws = o.draws.or_else(|| number("draws")).unwrap_or(1000).max(1);
     let estimate_draws = o.estimate_draws.unwrap_or(1000).max(1);
-    if fit.goals.len() > 1 || fit.goals.iter().any(|g| g.over.is_some()) {
-        let at = fit.goals.last().map_or(span, |g| g.span);
-        s.report(
-            Diagnostic::error(codes::NOT_COMPILED_YET, "several objectives over groups of parameters are not compiled yet")
-                .label(at, "here")
-                .help("maximise one objective over all parameters: `maximize elbo`"),
-        );
-        return None;
-    }
-    let goal = fit.goals.first();
-    let maximize = goal.is_none_or(|g| g.direction == Direction::Maximize);
-    let elbo = Expr::new(span, ExprKind::Name(ppl_syntax::ast::Ident::new("elbo", span)));
-    let expr = o.objective.as_ref().or(goal.map(|g| &g.objective)).unwrap_or(&elbo).clone();
     let guide = o.guide.as_ref().or(fit.guide.as_ref()).cloned();
-    let objective = objective_entry(s, fit, guide.as_ref(), &expr, particles, true, span)?;
-    let estimate = objective_entry(s, fit, guide.as_ref(), &expr, estimate_draws, false, span)?;
+    let goals = crate::goals::goals(s, fit, guide.as_ref(), o, (particles, estimate_draws), span)?;
     let mut me = FnElab::<Est>::new(s, "draws", 0, true);
     let (model, q) = model_and_guide(&mut me, fit, guide.as_ref())?;
     // A name given to a guide (`let hvi = marginal ..`) says more than that of the program inside.
@@ -428,29 +407,15 @@ fn plan(s: &mut Session, fit: &Rc<Fit>, span: Span, o: &FitOverrides) -> Option<
     let names = (model.as_ref().map_or(String::new(), |m| m.program.name.clone()), guide_name.unwrap_or_default());
     let built = q.as_ref().and_then(|g| draw_entry(me, g, model.as_ref(), draws));
     let draws = with_function(s, built);
-    let claim = crate::claims::claim(&s.module, s.module.est(objective.func));
-    right_way(s, &claim, maximize, expr.span);
-    let reports = reports(s, fit, guide.as_ref(), o, &claim, estimate_draws)?;
-    Some(FitPlan {
-        objective,
-        estimate,
-        estimate_draws,
-        maximize,
-        claim,
-        reports,
-        draws,
-        particles,
-        optimizer,
-        settings,
-        objective_name: show(&expr),
-        model: names.0,
-        guide: names.1,
-        span,
-    })
+    let reports = match goals.first() {
+        Some(g) => reports(s, fit, guide.as_ref(), o, &g.claim, estimate_draws)?,
+        None => Vec::new(),
+    };
+    Some(FitPlan { goals, estimate_draws, reports, draws, particles, optimizer, settings, model: names.0, guide: names.1, span })
 }
 
 /// Warns of a bound that is moved away from its quantity, and of what looks like a bound and is none.
-fn right_way(s: &mut Session, claim: &Claim, maximize: bool, at: Span) {
+pub(crate) fn right_way(s: &mut Session, claim: &Claim, maximize: bool, at: Span) {
     if claim.side == Side::Biased && !claim.evidences().is_empty() {
         s.report(
             Diagnostic::warning(codes::BIASED, "the objective is biased: its number bounds nothing")
@@ -571,7 +536,7 @@ pub(crate) fn model_and_guide(
 }
 
 /// The objective over `particles`: their mean, or each.
-fn objective_entry(
+pub(crate) fn objective_entry(
     s: &mut Session,
     fit: &Fit,
     guide: Option<&Expr>,
@@ -789,7 +754,7 @@ fn setting_value(s: &mut Session, e: &Expr) -> Option<SettingValue> {
 }
 
 /// An objective as written, for reports.
-fn show(e: &Expr) -> String {
+pub(crate) fn show(e: &Expr) -> String {
     match &e.kind {
         ExprKind::Name(n) => n.as_str().to_string(),
         ExprKind::Literal(Literal::Int(i)) => i.to_string(),

@@ -75,7 +75,7 @@ impl<S: ElabStage> FnElab<'_, S> {
             ExprKind::Draw(d) => self.draw_expr(d, e.span),
             ExprKind::Given { program, bindings } => self.given(program, bindings, e.span),
             ExprKind::By { program, strategies } => self.by(program, strategies, e.span),
-            ExprKind::WithData { .. } => self.not_yet("`with data`", e.span, "give the values as arguments of the program"),
+            ExprKind::WithData { program, bindings } => self.with_data(program, bindings, e.span),
             ExprKind::Marginal { keep, program, by } => self.marginal(keep, program, by.as_deref(), e.span),
             ExprKind::Normalize { program, by } => self.normalized(program, by.as_deref(), e.span),
             ExprKind::Error => Value::Error,

@@ -327,6 +327,13 @@ impl<S: ElabStage> FnElab<'_, S> {
                 return Value::Error;
             }
         }
+        if !t.program.is_itself() || proposal.as_ref().is_some_and(|p| !p.program.is_itself()) {
+            return self.not_yet(
+                "an integral of a detached program, or of one with other data,",
+                span,
+                "detach the integral itself: `stop(marginal { .. } of ..)`",
+            );
+        }
         // Operands of this function become parameters, unless they are globals.
         let inner_captures: Vec<Global> = self.s.gen_captures.get(&t.program.id.0).cloned().unwrap_or_default();
         let proposal_captures: Vec<Global> =
@@ -416,7 +423,16 @@ impl<S: ElabStage> FnElab<'_, S> {
             }
         }
         let result = Layout::Static(Box::new(Value::Unit));
-        Value::Program(Box::new(GenVal { name, id, args: passed, level: self.level, result, span }))
+        Value::Program(Box::new(GenVal {
+            name,
+            id,
+            args: passed,
+            level: self.level,
+            result,
+            detached: false,
+            rebound: Vec::new(),
+            span,
+        }))
     }
 
     /// The global that an operand of this function is.

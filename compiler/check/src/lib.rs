@@ -19,6 +19,7 @@ mod entries;
 mod estimates;
 mod expr;
 mod func;
+mod goals;
 mod guide;
 mod history;
 mod integrals;
@@ -36,6 +37,7 @@ pub use entries::{
     Entry, Evaluated, FitPlan, GuideDraws, Output, Probe, Reported, Setting, SettingValue, Simulation, elaborate,
     elaborate_density, elaborate_expression, elaborate_simulation,
 };
+pub use goals::Goal;
 pub use guide::{guide_source, unconstrained_init};
 pub use session::Global;
 

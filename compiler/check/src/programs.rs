@@ -39,8 +39,8 @@ impl<S: ElabStage> FnElab<'_, S> {
                     let layout = v.flatten(&mut passed);
                     key += &format!("|{layout:?}");
                 }
-                Value::Program(g) if g.args.is_empty() => key += &format!("|{}", g.id),
-                Value::Target(t) if t.program.args.is_empty() => {
+                Value::Program(g) if g.is_plain() => key += &format!("|{}", g.id),
+                Value::Target(t) if t.program.is_plain() => {
                     key += &format!("|{}", t.program.id);
                     for (n, _, _) in &t.given {
                         key += &format!("+{n}");
@@ -110,7 +110,16 @@ impl<S: ElabStage> FnElab<'_, S> {
         self.s.choice_dims.extend(named.into_iter().map(|(n, d)| ((gen_id.0, n), d)));
         self.s.choice_starts.extend(starts.into_iter().map(|(n, s)| ((gen_id.0, n), s)));
         self.s.gen_captures.insert(gen_id.0, done.captures.clone());
-        let g = GenVal { name: c.name.as_str().to_string(), id: gen_id, args: passed, level: self.level, result: layout, span };
+        let g = GenVal {
+            name: c.name.as_str().to_string(),
+            id: gen_id,
+            args: passed,
+            level: self.level,
+            result: layout,
+            detached: false,
+            rebound: Vec::new(),
+            span,
+        };
         if self.s.diagnostics.len() == errors {
             self.s.gen_cache.insert(key, (g.clone(), done.captures));
         }
@@ -138,7 +147,7 @@ impl<S: ElabStage> FnElab<'_, S> {
 
     /// Operands of a call of `g` in this function.
     pub(crate) fn program_args(&mut self, g: &GenVal, span: Span) -> Option<Vec<Atom>> {
-        if !g.args.is_empty() && g.level != self.level {
+        if !(g.args.is_empty() && g.rebound.is_empty()) && g.level != self.level {
             self.not_yet(
                 "a program with computed arguments, used inside another program,",
                 span,
@@ -148,8 +157,123 @@ impl<S: ElabStage> FnElab<'_, S> {
         }
         let captures: Vec<Global> = self.s.gen_captures.get(&g.id.0).cloned().unwrap_or_default();
         let mut args = g.args.clone();
-        args.extend(self.globals(&captures));
+        for c in captures {
+            let other = g.rebound.iter().find(|(d, _)| *d == c).map(|(_, a)| *a);
+            args.push(other.unwrap_or_else(|| self.global(c).atom));
+        }
+        if g.detached {
+            for a in &mut args {
+                if a.var().is_some() && self.b.ty(*a).dtype == DType::Float {
+                    *a = self.b.stop(*a);
+                }
+            }
+        }
         Some(args)
+    }
+
+    /// `stop(p)`: the program with everything that it takes detached.
+    pub(crate) fn stop_program(&mut self, v: Value, span: Span) -> Value {
+        match self.applied(v, span) {
+            Value::Program(g) => Value::Program(Box::new(GenVal { detached: true, ..*g })),
+            Value::Target(t) => Value::Target(Box::new(TargetVal { program: GenVal { detached: true, ..t.program }, ..*t })),
+            Value::Error => Value::Error,
+            v => self.fail(
+                Diagnostic::error(codes::WRONG_TYPE, "`stop` takes a value or a generative program")
+                    .label(span, format!("this is {}", v.describe())),
+            ),
+        }
+    }
+
+    /// `p with data { x: v }`: the program, reading these values where it reads the data.
+    pub(crate) fn with_data(&mut self, program: &Expr, bindings: &[Binding], span: Span) -> Value {
+        let v = self.expr(program);
+        let (mut g, given) = match self.applied(v, program.span) {
+            Value::Program(g) => (*g, None),
+            Value::Target(t) => (t.program, Some((t.given, t.span))),
+            Value::Error => return Value::Error,
+            v => {
+                return self.fail(
+                    Diagnostic::error(codes::WRONG_TYPE, "`with data` needs a generative program")
+                        .label(program.span, format!("this is {}", v.describe())),
+                );
+            }
+        };
+        let captures: Vec<Global> = self.s.gen_captures.get(&g.id.0).cloned().unwrap_or_default();
+        let data = |c: &Global| match c {
+            Global::Data(i) => Some(*i),
+            Global::Param(_) | Global::Let(_) => None,
+        };
+        for b in bindings {
+            let name = address_name(&b.address);
+            let Some(at) = captures.iter().filter_map(data).find(|i| self.s.data[*i].name == name) else {
+                let read: Vec<String> = captures.iter().filter_map(data).map(|i| self.s.data[i].name.clone()).collect();
+                let declared = self.s.data.iter().find(|d| d.name == name).map(|d| (d.span, d.is_size));
+                let mut d = Diagnostic::error(codes::NOT_READ, format!("`{}` does not read the data `{name}`", g.name))
+                    .label(b.address.span, if declared.is_some() { "not read by the program" } else { "no such data" });
+                if let Some((at, size)) = declared {
+                    d = d.label(at, if size { "a size: it is part of the program's types" } else { "declared here" });
+                }
+                d = match did_you_mean(&name, read.iter().map(String::as_str)) {
+                    Some(near) if near != name => d.help(format!("did you mean `{near}`?")).edit(b.address.span, near),
+                    _ if read.is_empty() => d.note("it reads no data"),
+                    _ => d.note(format!("it reads: {}", read.join(", "))),
+                };
+                self.report(d);
+                continue;
+            };
+            let global = Global::Data(at);
+            let v = self.expr(&b.value);
+            let Some(a) = self.as_array(v, b.value.span) else { continue };
+            if self.refuse_estimate(&a, "a value for data", b.value.span) {
+                continue;
+            }
+            let info = self.s.global_info(global).arr;
+            let a = match (info.dtype, a.dtype) {
+                (DType::Float, DType::Int) => match self.as_real(a, b.value.span) {
+                    Some(a) => a,
+                    None => continue,
+                },
+                _ => a,
+            };
+            if a.ty() != info.ty() {
+                self.wrong_shape(&format!("the data `{name}`"), info.dtype, &info.dims, &a, b.value.span, self.s.data[at].span);
+                continue;
+            }
+            // What is computed from the data before the fit is not computed again.
+            let stale = captures.iter().find_map(|c| match c {
+                Global::Let(i) if self.reads(*i, global) => Some(self.s.lets[*i].clone()),
+                _ => None,
+            });
+            if let Some(l) = stale {
+                self.report(
+                    Diagnostic::error(
+                        codes::NOT_READ,
+                        format!("`{}` also reads `{}`, which is computed from `{name}`", g.name, l.name),
+                    )
+                    .label(b.span, "given here")
+                    .label(l.span, "computed once, before the fit")
+                    .help("compute it inside the program, or give the program the value as an argument"),
+                );
+                continue;
+            }
+            if g.rebound.iter().any(|(d, _)| *d == global) {
+                self.report(
+                    Diagnostic::error(codes::ADDRESS_COLLISION, format!("`{name}` is given twice")).label(b.span, "again here"),
+                );
+                continue;
+            }
+            g.rebound.push((global, a.atom));
+        }
+        g.level = self.level;
+        match given {
+            None => Value::Program(Box::new(GenVal { span, ..g })),
+            Some((given, span)) => Value::Target(Box::new(TargetVal { program: g, given, span })),
+        }
+    }
+
+    /// Whether a top-level `let` is computed from a global.
+    fn reads(&self, l: usize, g: Global) -> bool {
+        self.s.lets[l].inputs.iter().any(|i| *i == g || matches!(i, Global::Let(j) if *j != l && self.reads(*j, g)))
     }
 
     /// `p given { z: v }`.

@@ -154,7 +154,23 @@ pub(crate) struct GenVal {
     pub(crate) level: usize,
     /// Shape of the result.
     pub(crate) result: Layout,
+    /// `stop(p)`: no gradient flows through what it takes.
+    pub(crate) detached: bool,
+    /// `p with data { x: v }`: values for the data that it reads.
+    pub(crate) rebound: Vec<(crate::session::Global, Atom)>,
     pub(crate) span: Span,
+}
+
+impl GenVal {
+    /// Whether the function is all of it: no operands of another function, nothing detached.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.args.is_empty() && self.is_itself()
+    }
+
+    /// Whether it is neither detached nor given other data.
+    pub(crate) fn is_itself(&self) -> bool {
+        !self.detached && self.rebound.is_empty()
+    }
 }
 
 /// A model with the values it is given: an unnormalised posterior.

@@ -26,7 +26,7 @@ fn claim(declarations: &str, objective: &str) -> String {
     let c = checked(&text);
     let errors: Vec<_> = c.diagnostics.iter().filter(|d| d.severity == ppl_diag::Severity::Error).collect();
     assert!(errors.is_empty(), "{text}\n{errors:?}");
-    c.program.fit.expect("a fit").claim.to_string()
+    c.program.fit.expect("a fit").goals[0].claim.to_string()
 }
 
 const NONE: &str = "no bound of an evidence is known of it";

@@ -69,10 +69,18 @@ fn summary(path: &str, model: &Model, program: &Program, chosen: &[Chosen]) -> S
     let count = |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
     let mut parts = Vec::new();
     if let Some(plan) = &program.fit {
-        let about = plan.claim.about.quantity().map_or(String::new(), |_| format!(", {}", plan.claim));
+        let goals: Vec<String> = plan
+            .goals
+            .iter()
+            .map(|g| {
+                let about = g.claim.about.quantity().map_or(String::new(), |_| format!(", {}", g.claim));
+                format!("{}{about}", g.name)
+            })
+            .collect();
+        let goals = goals.join(" and ");
         parts.push(match plan.guide.is_empty() {
-            true => format!("{} by {}{about}", plan.model, plan.objective_name),
-            false => format!("{} with {} by {}{about}", plan.model, plan.guide, plan.objective_name),
+            true => format!("{} by {goals}", plan.model),
+            false => format!("{} with {} by {goals}", plan.model, plan.guide),
         });
     }
     let choices: usize = program.module.gens.iter().map(|f| f.name.as_str()).filter(|n| !n.is_empty()).count();

@@ -169,6 +169,13 @@ impl Check<'_> {
     fn run(&mut self, overrides: &FitOverrides) -> Result<Certificate, Failure> {
         let (program, code) = self.compiled(overrides)?;
         let Some(plan) = &program.fit else { return Err(self.fail(Vec::new())) };
+        if let [_, second, ..] = &plan.goals[..] {
+            return Err(self.fail(vec![
+                Diagnostic::error(ppl_diag::Code("E0510"), "the gradients of several objectives at once are not checked yet")
+                    .label(second.span, "a second objective")
+                    .help("check one of them: `ppl check-grad MODEL --objective elbo`"),
+            ]));
+        }
         let names: Vec<String> = code
             .learned
             .iter()
@@ -192,8 +199,8 @@ impl Check<'_> {
         // One particle has the same expectation as their mean.
         let one = FitOverrides { particles: Some(1), ..overrides.clone() };
         let (program1, _) = self.model.check(&one)?;
-        let Some(plan1) = &program1.fit else { return Err(self.fail(Vec::new())) };
-        let expectation = lower_expectation(&program1, &plan1.objective, &mut self.cx).map_err(|d| self.fail(d))?;
+        let Some(goal1) = program1.fit.as_ref().and_then(|p| p.goals.first()) else { return Err(self.fail(Vec::new())) };
+        let expectation = lower_expectation(&program1, &goal1.objective, &mut self.cx).map_err(|d| self.fail(d))?;
         // The truth is computed in double precision whatever the gradient's.
         let exact = Machine { precision: Precision::F64, ..self.machine };
         let globals1 = self.globals(&program1, &expectation.inputs)?;
@@ -222,7 +229,7 @@ impl Check<'_> {
             }
         }
         Ok(Certificate {
-            objective: plan.objective_name.clone(),
+            objective: goal1.name.clone(),
             rows,
             bound,
             level: self.args.level,

@@ -138,15 +138,19 @@ pub(crate) fn run(
     }
     .map_err(|d| fail(vec![d]))?;
     cx.record("machine code", begun.elapsed());
-    let direction = if plan.maximize { Direction::Maximize } else { Direction::Minimize };
+    let maximize = plan.goals.first().is_none_or(|g| g.maximize);
+    let direction = if maximize { Direction::Maximize } else { Direction::Minimize };
     let options = FitOptions { quiet, stop, ..FitOptions::new(settings.steps, direction) };
     let fitted = ppl_fit::fit::fit(&mut *step, &options);
     drop(step);
     run::set_free(&program, &mut globals, &fitted.params);
     let failure = fitted.failure.as_ref().map(|f| explain(f, &program, &code, &globals, settings.machine));
     let begun = Instant::now();
-    let fixed = plan.claim.side == Side::Exact;
-    let estimate = estimate_of(settings.machine, &program, &code.estimate, &globals, plan.estimate_draws, fixed);
+    let objectives = plan.goals.iter().zip(&code.estimates).map(|(g, lowered)| {
+        let fixed = g.claim.side == Side::Exact;
+        estimate_of(settings.machine, &program, lowered, &globals, plan.estimate_draws, fixed)
+    });
+    let objectives: Vec<Result<Estimated, Diagnostic>> = objectives.collect();
     let reports = plan.reports.iter().zip(&code.reports).map(|(r, lowered)| {
         let fixed = r.claim.side == Side::Exact;
         estimate_of(settings.machine, &program, lowered, &globals, plan.estimate_draws, fixed)
@@ -160,10 +164,22 @@ pub(crate) fn run(
     };
     cx.record("evaluation", begun.elapsed());
     // After a failure, results are shown as far as there are any.
-    let (estimate, reports, sampled) = match (&failure, estimate, reports, sampled) {
-        (None, e, r, s) => (Some(e.map_err(|d| fail(vec![d]))?), r.map_err(|d| fail(vec![d]))?, s.map_err(|d| fail(vec![d]))?),
-        (Some(_), e, _, s) => (e.ok().filter(|e| e.mean.is_finite()), Vec::new(), s.unwrap_or_default()),
+    let (objectives, reports, sampled): (Vec<Option<Estimated>>, _, _) = match (&failure, reports, sampled) {
+        (None, r, s) => {
+            let found = objectives.into_iter().map(|e| e.map(Some)).collect::<Result<_, _>>();
+            (found.map_err(|d| fail(vec![d]))?, r.map_err(|d| fail(vec![d]))?, s.map_err(|d| fail(vec![d]))?)
+        }
+        (Some(_), _, s) => {
+            let found = objectives.into_iter().map(|e| e.ok().filter(|e| e.mean.is_finite())).collect();
+            (found, Vec::new(), s.unwrap_or_default())
+        }
     };
+    let objectives = plan
+        .goals
+        .iter()
+        .zip(objectives)
+        .map(|(g, estimate)| Valued { name: g.name.clone(), claim: g.claim.clone(), estimate })
+        .collect();
     let reports =
         plan.reports.iter().zip(reports).map(|(r, e)| Valued { name: r.name.clone(), claim: r.claim.clone(), estimate: Some(e) });
     let reports = reports.collect();
@@ -174,7 +190,7 @@ pub(crate) fn run(
         chosen: code.chosen.clone(),
         eliminations: cx.eliminations.clone(),
         draws: run::columns(&sampled).map_err(|d| fail(vec![d]))?,
-        objective: Valued { name: plan.objective_name.clone(), claim: plan.claim.clone(), estimate },
+        objectives,
         reports,
         fitted,
         failure,
@@ -185,7 +201,7 @@ pub(crate) fn run(
 fn needed(code: &FitCode) -> Vec<Global> {
     let draws = code.draws.iter().flat_map(|l| &l.inputs);
     let reports = code.reports.iter().flat_map(|l| &l.inputs);
-    code.inputs.iter().chain(&code.estimate.inputs).chain(reports).chain(draws).copied().collect()
+    code.inputs.iter().chain(code.estimates.iter().flat_map(|l| &l.inputs)).chain(reports).chain(draws).copied().collect()
 }
 
 /// Settings of the run: from the command line, else the file, else defaults.

@@ -44,7 +44,7 @@ fn many_parameters_are_tested_along_random_directions() {
 
 /// Runs the file of right and wrong strategies.
 fn strategies(by: &str) -> common::Ran {
-    let text = std::fs::read_to_string(root().join("tests/certificates/strategies.ppl")).unwrap();
+    let text = std::fs::read_to_string(root().join("tests/certificates/strategies.ppl")).expect("the file of strategies");
     let dir = folder(&[("m.ppl", &text)]);
     ppl(dir.path(), &["check-grad", "m.ppl", "--by", by, "--json"], "")
 }
@@ -56,7 +56,7 @@ fn wrong_strategies_are_refuted_and_blamed() {
         assert_eq!(ran.code, 5, "{by}\n{}\n{}", ran.out, ran.err);
         let found: serde_json::Value = serde_json::from_str(&ran.out).unwrap_or_else(|e| panic!("{e}\n{}", ran.out));
         assert_eq!(found["certified"], false);
-        let (choice, strategy) = by.split_once('=').unwrap();
+        let (choice, strategy) = by.split_once('=').expect("a choice and a strategy");
         assert_eq!(found["blamed"]["choice"], format!("guide.{choice}"), "{by}");
         assert_eq!(found["blamed"]["strategy"], strategy, "{by}");
         assert!(ran.err.contains("E0470") && ran.err.contains("the truth is"), "{}", ran.err);
@@ -68,7 +68,7 @@ fn right_strategies_are_certified() {
     for by in ["b=loo", "x=loo", "b=reinforce", "x=reinforce", "b=measure_valued", "b=enumerate"] {
         let ran = strategies(by);
         assert_eq!(ran.code, 0, "{by}\n{}\n{}", ran.out, ran.err);
-        let found: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        let found: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
         assert_eq!(found["certified"], true);
         assert!(
             found["rows"].as_array().is_some_and(|r| r.len() == 2 && r.iter().all(|r| r["how"] == "quadrature")),

@@ -3,6 +3,7 @@
 //! **Invariant:** files are read only through [`Files`]; nothing is printed; candle and Cranelift are not needed, so checking a
 //! file is cheap. Engines and data come from the caller.
 
+mod goals;
 mod lower;
 mod source;
 

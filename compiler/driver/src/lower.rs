@@ -1,6 +1,7 @@
 //! From checked programs to deterministic functions, pass by pass.
 
-use ppl_check::{Entry, FitPlan, Global, GuideDraws, Program};
+use crate::goals::{Merged, Part, merge};
+use ppl_check::{Entry, FitPlan, Global, Goal, GuideDraws, Program};
 use ppl_core::{Det, Est, Func};
 use ppl_diag::{Code, Diagnostic, Span};
 use ppl_opt::{PassManager, PassTiming, When};
@@ -56,12 +57,12 @@ pub struct FitCode {
     pub inputs: Vec<Global>,
     /// Parameters that learn, in the step's order: positions in [`Program::params`].
     pub learned: Vec<usize>,
-    /// Value and gradients, after optimisation: results are the value, then one gradient for each of `learned`.
+    /// Values and gradients, after optimisation: results are the value of each goal, then one gradient for each of `learned`.
     pub gradient: Func<Det>,
-    /// The surrogate before batching and optimisation.
+    /// The surrogates of the goals before batching and optimisation, one result for each.
     pub reference: Func<Det>,
-    /// The objective for each of many particles.
-    pub estimate: Lowered,
+    /// The objective of each goal, for each of many particles.
+    pub estimates: Vec<Lowered>,
     /// The reports, in the plan's order.
     pub reports: Vec<Lowered>,
     /// Draws from the guide.
@@ -171,10 +172,13 @@ const IMPOSSIBLE: &[(&str, &str)] =
 /// # Errors
 /// As [`analyse`].
 pub fn choice_costs(program: &Program, plan: &FitPlan, cx: &mut Cx) -> Result<Vec<ChoiceCosts>, Vec<Diagnostic>> {
-    let learned: Vec<bool> = plan.objective.inputs.iter().map(|g| matches!(g, Global::Param(_))).collect();
-    let flat = flat(program, &plan.objective, cx)?;
-    let (f, ..) = surrogate(program, &flat, &learned, cx)?;
-    cx.time("costs", || ppl_transform::costs(&program.module, &f, 0))
+    let mut out = Vec::new();
+    for goal in &plan.goals {
+        let flat = flat(program, &goal.objective, cx)?;
+        let (f, ..) = surrogate(program, &flat, &learns(goal), cx)?;
+        out.extend(cx.time("costs", || ppl_transform::costs(&program.module, &f, 0))?);
+    }
+    Ok(out)
 }
 
 /// Analyses what a `fit` would run, and programs that no `fit` uses, without lowering them further: biased uses of smooth values, strategies
@@ -186,11 +190,12 @@ pub fn analyse(program: &Program, cx: &mut Cx) -> Result<Vec<Chosen>, Vec<Diagno
     let mut errors: Vec<Diagnostic> = Vec::new();
     let mut chosen = Vec::new();
     if let Some(plan) = &program.fit {
-        let learned: Vec<bool> = plan.objective.inputs.iter().map(|g| matches!(g, Global::Param(_))).collect();
-        let out = flat(program, &plan.objective, cx).and_then(|f| surrogate(program, &f, &learned, cx));
-        match out {
-            Ok((_, _, c)) => chosen = c,
-            Err(e) => errors.extend(e),
+        for goal in &plan.goals {
+            let out = flat(program, &goal.objective, cx).and_then(|f| surrogate(program, &f, &learns(goal), cx));
+            match out {
+                Ok((_, _, c)) => note(&mut chosen, c),
+                Err(e) => errors.extend(e),
+            }
         }
         if let Some(d) = &plan.draws
             && let Err(e) = flat(program, &d.entry, cx)
@@ -215,9 +220,15 @@ pub fn analyse(program: &Program, cx: &mut Cx) -> Result<Vec<Chosen>, Vec<Diagno
     if distinct.is_empty() { Ok(chosen) } else { Err(distinct) }
 }
 
-/// Positions of the inputs that are parameters of the model.
-fn smooth_positions(inputs: &[Global]) -> Vec<usize> {
-    inputs.iter().enumerate().filter(|(_, g)| matches!(g, Global::Param(_))).map(|(i, _)| i).collect()
+/// Which inputs of a goal's objective learn from it.
+fn learns(goal: &Goal) -> Vec<bool> {
+    goal.objective.inputs.iter().map(|g| matches!(g, Global::Param(i) if goal.over.contains(i))).collect()
+}
+
+/// Adds choices that are not noted yet: goals share theirs.
+fn note(chosen: &mut Vec<Chosen>, new: Vec<Chosen>) {
+    let new: Vec<Chosen> = new.into_iter().filter(|c| !chosen.contains(c)).collect();
+    chosen.extend(new);
 }
 
 /// An entry's value: every sample is drawn, nothing is differentiated.
@@ -351,24 +362,39 @@ pub fn lower_fit(
     steps: u64,
     cx: &mut Cx,
 ) -> Result<FitCode, Vec<Diagnostic>> {
-    let inputs = plan.objective.inputs.clone();
-    let flat = flat(program, &plan.objective, cx)?;
-    let smooth_at = smooth_positions(&inputs);
-    let learned: Vec<bool> = inputs.iter().map(|g| matches!(g, Global::Param(_))).collect();
-    let (flat, reference, chosen) = surrogate(program, &flat, &learned, cx)?;
-    cx.show("smooth", || flat.to_string());
-    cx.show("strategies", || reference.to_string());
-    let mut f = reference.clone();
-    cx.time("inline_calls", || ppl_opt::inline_calls(&mut f, &program.module.dets));
-    f = cx.time("batch", || batch::batch(f));
-    cx.show("batch", || f.to_string());
-    cx.optimise(&mut f, program, When::BeforeVjp)?;
-    cx.show("simplify", || f.to_string());
-    let mut gradient = cx.time("vjp", || vjp::vjp(&f, &smooth_at, 0)).map_err(|e| vec![e.diagnostic()])?;
-    cx.show("vjp", || gradient.to_string());
-    let direction = if plan.maximize { Direction::Maximize } else { Direction::Minimize };
-    let learned: Vec<Learned> =
-        smooth_at.iter().enumerate().map(|(k, i)| Learned { param: *i, gradient: 1 + k, direction }).collect();
+    let (mut references, mut gradients, mut chosen) = (Vec::new(), Vec::new(), Vec::new());
+    for goal in &plan.goals {
+        let inputs = goal.objective.inputs.clone();
+        let flat = flat(program, &goal.objective, cx)?;
+        let learned = learns(goal);
+        let (flat, reference, c) = surrogate(program, &flat, &learned, cx)?;
+        note(&mut chosen, c);
+        cx.show("smooth", || flat.to_string());
+        cx.show("strategies", || reference.to_string());
+        let mut f = reference.clone();
+        cx.time("inline_calls", || ppl_opt::inline_calls(&mut f, &program.module.dets));
+        f = cx.time("batch", || batch::batch(f));
+        cx.show("batch", || f.to_string());
+        cx.optimise(&mut f, program, When::BeforeVjp)?;
+        cx.show("simplify", || f.to_string());
+        let learned: Vec<usize> = learned.iter().enumerate().filter(|(_, l)| **l).map(|(i, _)| i).collect();
+        let gradient = cx.time("vjp", || vjp::vjp(&f, &learned, 0)).map_err(|e| vec![e.diagnostic()])?;
+        cx.show("vjp", || gradient.to_string());
+        let results = f.body.results.len();
+        references.push(Part { func: reference, inputs: inputs.clone(), learned: learned.clone(), results });
+        gradients.push(Part { func: gradient, inputs, learned, results });
+    }
+    let reference = merge(&references, false).func;
+    let Merged { func: mut gradient, inputs, learned } = merge(&gradients, true);
+    let smooth_at: Vec<usize> = learned.iter().map(|(i, _, _)| *i).collect();
+    let direction = |goal: usize| match plan.goals.get(goal) {
+        Some(g) if !g.maximize => Direction::Minimize,
+        _ => Direction::Maximize,
+    };
+    let learned: Vec<Learned> = learned
+        .iter()
+        .map(|(param, gradient, goal)| Learned { param: *param, gradient: *gradient, direction: direction(*goal) })
+        .collect();
     let spec = StepSpec { learned, carried: Vec::new(), objective: 0, outputs: Vec::new(), optimizer: *optimizer, steps };
     let (mut step, layout) =
         cx.time("step", || ppl_transform::step::step(&gradient, &spec)).map_err(|e| vec![fault(&e.to_string(), &gradient)])?;
@@ -377,7 +403,7 @@ pub fn lower_fit(
     cx.show("optimised", || step.to_string());
     cx.optimise(&mut gradient, program, When::AfterVjp)?;
     let emit = cx.emit.take();
-    let estimate = lower_values(program, &plan.estimate, cx)?;
+    let estimates = plan.goals.iter().map(|g| lower_values(program, &g.estimate, cx)).collect::<Result<Vec<_>, _>>()?;
     let reports = plan.reports.iter().map(|r| lower_values(program, &r.entry, cx)).collect::<Result<Vec<_>, _>>()?;
     let draws = plan.draws.as_ref().map(|d| lower_draws(program, d, cx)).transpose()?;
     cx.emit = emit;
@@ -388,5 +414,5 @@ pub fn lower_fit(
             _ => None,
         })
         .collect();
-    Ok(FitCode { step, layout, inputs, learned, gradient, reference, estimate, reports, draws, chosen })
+    Ok(FitCode { step, layout, inputs, learned, gradient, reference, estimates, reports, draws, chosen })
 }

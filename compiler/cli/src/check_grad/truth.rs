@@ -181,7 +181,7 @@ impl Truth {
     }
 
     fn differences(&mut self, along: &[(usize, f64)], draws: u64) -> Value {
-        let saved = std::mem::replace(&mut self.draws, None);
+        let saved = self.draws.take();
         let rules = std::mem::replace(&mut self.rules, [grid(1, 0), grid(1, 0)]);
         let quadrature = saved.map(|n| (n, rules));
         // With nodes at hand they are drawn: the program's own draws are arguments now.

@@ -230,7 +230,11 @@ mod tests {
             .collect();
         let file = ppl_syntax::parse(ppl_diag::FileId(99), &text).ast;
         let plan = elaborate(&library, &file, None, &FitOverrides::default()).program.fit.unwrap();
-        Valued { name: plan.objective_name, claim: plan.claim, estimate: Some(Estimated { mean, se, draws: 1000 }) }
+        Valued {
+            name: plan.goals[0].name.clone(),
+            claim: plan.goals[0].claim.clone(),
+            estimate: Some(Estimated { mean, se, draws: 1000 }),
+        }
     }
 
     #[test]

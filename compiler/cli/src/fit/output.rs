@@ -36,8 +36,8 @@ pub(crate) struct Outcome {
     pub(crate) eliminations: Vec<EliminationCost>,
     /// Draws from the fitted guide.
     pub(crate) draws: Draws,
-    /// The objective at the end.
-    pub(crate) objective: Valued,
+    /// The objective of each goal at the end.
+    pub(crate) objectives: Vec<Valued>,
     /// What else is reported.
     pub(crate) reports: Vec<Valued>,
     /// The loop's outcome; parameters are unconstrained.
@@ -77,9 +77,23 @@ fn constrained(model: &Model, fitted: &Program, name: &str, globals: &Globals) -
 }
 
 impl Outcome {
-    /// The objective and the reports.
+    /// The objectives and the reports.
     pub(super) fn valued(&self) -> Vec<Valued> {
-        std::iter::once(&self.objective).chain(&self.reports).cloned().collect()
+        self.objectives.iter().chain(&self.reports).cloned().collect()
+    }
+
+    /// What was optimised: each objective with its direction and the parameters that learned from it.
+    fn goals(&self) -> Value {
+        let goals = self.plan.goals.iter().zip(&self.objectives);
+        let name = |p: &usize| self.parameters.get(*p).map(|p| p.name.clone());
+        let shown = goals.map(|(g, v)| {
+            json!({
+                "direction": if g.maximize { "maximize" } else { "minimize" },
+                "objective": v.json(),
+                "parameters": g.over.iter().filter_map(name).collect::<Vec<_>>(),
+            })
+        });
+        shown.collect()
     }
 
     fn summary(&self) -> Summary {
@@ -168,7 +182,8 @@ impl Outcome {
             "failure": self.failure.as_ref().map(|d| json!({ "code": d.code.0, "title": d.title })),
             "model": self.plan.model,
             "guide": self.plan.guide,
-            "objective": self.objective.json(),
+            "objective": self.objectives.first().map(Valued::json),
+            "goals": self.goals(),
             "reports": self.reports.iter().map(Valued::json).collect::<Vec<_>>(),
             "gap": bounds::gap(&self.valued()).map(|g| g.json()),
             "columns": FIELDS.iter().map(|(n, t)| ((*n).to_string(), (*t).into())).collect::<Map<String, Value>>(),
@@ -195,8 +210,8 @@ impl Outcome {
         let options = json!({
             "model_program": self.plan.model,
             "guide": self.plan.guide,
-            "direction": if self.plan.maximize { "maximize" } else { "minimize" },
-            "objective": self.objective.json(),
+            "objective": self.objectives.first().map(Valued::json),
+            "goals": self.goals(),
             "reports": self.reports.iter().map(Valued::json).collect::<Vec<_>>(),
             "gap": bounds::gap(&self.valued()).map(|g| g.json()),
             "optimizer": self.settings.optimizer.to_string(),

@@ -141,6 +141,27 @@ Move the function inside: `expect { log_mean_exp([for k in 5 { .. }]) }` is a lo
         page: r#"What is maximised or minimised, and what `expect { }` ends with, is one real number: not an array, not an int, not a program. Sum an array (`sum(..)`)."#,
     },
     CodeInfo {
+        code: Code("E0440"),
+        name: "a parameter in two groups",
+        page: r#"A fit with several objectives says which parameters learn from which: `maximize p_wake(10) over params(model), q_wake(10) over params(guide)`. A step moves each parameter once, by the gradient of one objective.
+
+Add the two objectives up, or let the groups be disjoint."#,
+    },
+    CodeInfo {
+        code: Code("E0441"),
+        name: "a parameter in no group",
+        page: r#"A fit with several objectives says which parameters learn from which, and every parameter that an objective uses is in one of the groups: `over params(model)`, `over params(guide)`, `over mu`, or several in parentheses. The same code reports an objective without a group beside others, and a group whose parameters its objective does not use.
+
+Add the parameter to the group of the objective that is to train it."#,
+    },
+    CodeInfo {
+        code: Code("E0443"),
+        name: "other data that a program does not read",
+        page: r#"`model() with data { x: v }` is the model with `v` where it reads the data `x`: simulated data in a sleep phase, new inputs of a prediction. The value has the data's type, sizes included. Data that the program does not read, sizes (they are part of types), and data from which a top-level `let` of the program is computed can't be replaced in this way.
+
+Pass what varies as an argument of the program: `gen model(x: real[N])`."#,
+    },
+    CodeInfo {
         code: Code("E0450"),
         name: "estimates are compared",
         page: r#"Two estimates are compared, or one is picked by `max` or `min`. Estimates are random numbers: the larger of two is larger than either expectation, and which of them is larger changes from draw to draw. Nor does the comparison mean much where they are bounds: a higher lower bound may only be a tighter one, and a lower and an upper bound lie on different sides of the same number.
