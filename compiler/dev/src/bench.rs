@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -19,6 +20,8 @@ struct Settings {
     python: Option<String>,
     runs: usize,
     out: String,
+    scaling: bool,
+    ppl: Option<String>,
 }
 
 /// Runs all measurements, prints a Markdown table and writes JSON.
@@ -27,9 +30,15 @@ struct Settings {
 /// Unknown options, a build that fails, a file that can't be written.
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
     let s = settings(args)?;
+    if let (true, Some(ppl)) = (s.scaling, &s.ppl) {
+        return super::scaling::run(Path::new(ppl), s.runs, &s.out);
+    }
     let built = Command::new("cargo").args(["build", "--release", "--package", "ppl-cli"]).status();
     if !built.is_ok_and(|s| s.success()) {
         return Err("the release build failed".into());
+    }
+    if s.scaling {
+        return super::scaling::run(Path::new("target/release/ppl"), s.runs, &s.out);
     }
     let rows = vec![
         start_up(&s, "start to first gradient, cone", "examples/cone/cone.ppl", "cone"),
@@ -54,7 +63,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
 }
 
 fn settings(args: &[String]) -> Result<Settings, String> {
-    let mut s = Settings { python: None, runs: 5, out: "target/bench.json".into() };
+    let mut s = Settings { python: None, runs: 5, out: "target/bench.json".into(), scaling: false, ppl: None };
     let mut it = args.iter();
     while let Some(a) = it.next() {
         let mut value = || it.next().cloned().ok_or(format!("{a} needs a value"));
@@ -62,6 +71,8 @@ fn settings(args: &[String]) -> Result<Settings, String> {
             "--peers" => s.python = Some(value()?),
             "--runs" => s.runs = value()?.parse().map_err(|_| "--runs needs a number".to_string())?,
             "--out" => s.out = value()?,
+            "--scaling" => s.scaling = true,
+            "--ppl" => s.ppl = Some(value()?),
             _ => return Err(format!("unknown option {a}")),
         }
     }

@@ -3,6 +3,7 @@
 //! **Invariant:** nothing here is needed to build, test or use the project.
 
 mod bench;
+mod scaling;
 
 use std::env;
 use std::process::{Command, ExitCode};
@@ -14,6 +15,8 @@ const HELP: &str = "cargo dev COMMAND
   bench [OPTIONS]    measure, with the peers beside it
       --peers PYTHON   a Python with jax and numpyro (see tests/bench/peers/README.md)
       --runs N         repetitions of each measurement; medians are reported (default 5)
+      --scaling        text and compile time of programs with 10, 100 and 1,000 choices instead
+      --ppl FILE       with --scaling: the program to measure, instead of a release build
       --out FILE       write the rows as JSON (default target/bench.json)
 ";
 

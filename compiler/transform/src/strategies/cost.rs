@@ -18,7 +18,7 @@
 use super::edit::Edit;
 use crate::expand::real;
 use crate::scope::{Align, Bits, Order, Scale, Term};
-use ppl_core::{Atom, Prim, ReduceOp, Var};
+use ppl_core::{Atom, Prim, ReduceOp};
 use std::collections::{BTreeMap, HashMap};
 
 /// A cost by lanes: for each set of levels of the choice's loops, the numbers of what is added up at that level.
@@ -147,31 +147,52 @@ impl<'t> Sums<'t> {
     }
 }
 
+/// The costs of the `wanted` ones of `choices`: every term as each of them sees it.
+pub(crate) fn costs(e: &mut Edit<'_>, sums: &mut Sums<'_>, choices: usize, wanted: &Bits) -> Vec<Cost> {
+    let mut by_levels: BTreeMap<Vec<usize>, Vec<Bits>> = BTreeMap::new();
+    let terms = sums.terms;
+    for (n, t) in terms.iter().enumerate() {
+        for (aligns, set) in t.deps.classes() {
+            if !set.meets(wanted) {
+                continue;
+            }
+            let (kept, levels) = kept(e, t, aligns);
+            let part = sums.kept(e, n, kept);
+            let sets = by_levels.entry(levels).or_insert_with(|| vec![Bits::default(); choices]);
+            set.intersection(wanted).iter().for_each(|c| sets[c].insert(part));
+        }
+    }
+    let mut out = vec![Cost::default(); choices];
+    for (levels, sets) in by_levels {
+        for (cost, set) in out.iter_mut().zip(sets).filter(|(_, s)| !s.is_empty()) {
+            cost.0.insert(levels.clone(), set);
+        }
+    }
+    out
+}
+
+/// The axes of a term that correspond to a choice's loops, and which loops these are.
+fn kept(e: &Edit<'_>, t: &Term, aligns: &[Align]) -> (Kept, Vec<usize>) {
+    let loops = crate::scope::loops(e.from, &t.path);
+    let (mut kept, mut at) = (Kept::new(), Vec::new());
+    for (level, align) in aligns.iter().enumerate() {
+        let place = match align {
+            Align::Loop(l, o) => loops.iter().position(|x| x.index == *l).map(|p| (p, *o)),
+            Align::Axis(a, o) => Some((loops.len() + a, *o)),
+            Align::All => None,
+        };
+        if let Some((axis, order)) = place.filter(|(p, _)| !kept.iter().any(|(q, _)| p == q)) {
+            kept.push((axis, order));
+            at.push(level);
+        }
+    }
+    (kept, at)
+}
+
 impl Cost {
     /// What every lane reaches: summands by number.
     pub(crate) fn whole(set: Bits) -> Self {
         Cost(if set.is_empty() { BTreeMap::new() } else { BTreeMap::from([(Vec::new(), set)]) })
-    }
-
-    /// Adds term `n` as choice `s` sees it.
-    pub(crate) fn add(&mut self, e: &mut Edit<'_>, sums: &mut Sums<'_>, n: usize, s: Var) {
-        let t = &sums.terms[n];
-        let Some(levels) = t.deps.get(&s) else { return };
-        let loops = crate::scope::loops(e.from, &t.path);
-        let (mut kept, mut at) = (Kept::new(), Vec::new());
-        for (level, align) in levels.iter().enumerate() {
-            let place = match align {
-                Align::Loop(l, o) => loops.iter().position(|x| x.index == *l).map(|p| (p, *o)),
-                Align::Axis(a, o) => Some((loops.len() + a, *o)),
-                Align::All => None,
-            };
-            if let Some((axis, order)) = place.filter(|(p, _)| !kept.iter().any(|(q, _)| p == q)) {
-                kept.push((axis, order));
-                at.push(level);
-            }
-        }
-        let part = sums.kept(e, n, kept);
-        self.0.entry(at).or_default().insert(part);
     }
 
     /// Adds a scalar summand that every lane reaches.

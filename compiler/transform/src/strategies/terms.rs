@@ -6,7 +6,7 @@
 //!
 //! A term that holds the cost's own value (a weight) is part of the cost of earlier choices.
 
-use super::cost::{Cost, Sums, at_lane};
+use super::cost::{Cost, Sums, at_lane, costs};
 use super::edit::Edit;
 use super::lanes::Costs;
 use super::mid::{Mid, MidRandom, Plan, PlanKind, SideOf};
@@ -27,6 +27,13 @@ pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize, scoped: bool
     let mut every = Bits::default();
     (0..all.len()).for_each(|n| every.insert(n));
     let mut sums = Sums::new(&all);
+    let mut scored = Bits::default();
+    for (number, (_, path, stmt)) in flow.choices.iter().enumerate() {
+        if let Op::Random(MidRandom::Mark { .. }) = &flow.block_at(path).stmts[*stmt].op {
+            scored.insert(number);
+        }
+    }
+    let mut seen = if scoped { costs(&mut e, &mut sums, flow.choices.len(), &scored) } else { Vec::new() };
     let replays = Replays::new(f, result, |t| !t.stopped);
     let shared = super::lanes::costs(&mut e, &flow, plans, &replays);
     let mut weights: Vec<(usize, Deps)> = Vec::new();
@@ -37,12 +44,7 @@ pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize, scoped: bool
         let PlanKind::Term { term, weighted } = &plans[*plan].kind else { continue };
         let mine = if scoped { &reaching[number] } else { &every };
         let loops = flow.loops(path);
-        let mut cost = Cost::default();
-        if loops.is_empty() || !scoped {
-            cost = Cost::whole(mine.clone());
-        } else {
-            mine.iter().for_each(|n| cost.add(&mut e, &mut sums, n, *choice));
-        }
+        let mut cost = if scoped { std::mem::take(&mut seen[number]) } else { Cost::whole(every.clone()) };
         for (part, deps) in &weights {
             if !scoped || deps.contains_key(choice) {
                 cost.add_scalar(*part);
