@@ -178,7 +178,7 @@ fn the_table_of_the_cone_is_reached() {
         let mut f = Fitted::new(&model, &overrides, None).unwrap_or_else(|e| panic!("fit {index}\n{e:?}"));
         f.run(ppl_abi::Precision::F64, 0, 5000).expect("steps");
         let (mean, error) = f.estimate(5, 60).expect("an estimate");
-        let claim = f.program.fit.as_ref().expect("a fit").claim.to_string();
+        let claim = f.program.fit.as_ref().expect("a fit").goals[0].claim.to_string();
         assert_eq!(claim, "lower bound on log p(z)", "fit {index}");
         assert!(error < 0.05 && mean < exact + 4.5 * error, "fit {index}: {mean} +/- {error} against {exact}");
         // The published figures are means of 64 draws with a standard deviation of about 1.

@@ -69,7 +69,7 @@ pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize, scoped: bool
         for side in &plans[*plan].sides {
             let none = Again::None;
             let again = if calls(&side.func) { &again } else { &none };
-            let mut lane = |e: &mut Edit<'_>, value: Option<&Func<Mid>>| {
+            let lane = |e: &mut Edit<'_>, value: Option<&Func<Mid>>| {
                 let open = e.open(path);
                 let lanes: Vec<Atom> = loops.iter().filter_map(|l| e.index.get(&l.index).copied()).collect();
                 let value = match value {
