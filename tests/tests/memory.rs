@@ -85,3 +85,21 @@ fn a_learned_baseline_goes_to_the_mean_of_the_cost() {
     assert!((c - 1.0).abs() < 0.4, "{c}");
     assert!(f.params[0][0] < -2.0, "{:?}", f.params);
 }
+
+/// Unbiased for every number of draws, with less variance than as many draws without a baseline.
+#[test]
+fn leave_one_out_is_unbiased_and_lowers_the_variance() {
+    for n in [1, 3] {
+        let errors: Vec<f64> = ["leave_one_out(1)", "leave_one_out(2)", "leave_one_out(4)", "reinforce"]
+            .iter()
+            .map(|by| {
+                let (mean, error) = gradient(&fitted(by, n, 4));
+                assert!((mean - exact(n)).abs() < 4.5 * error, "{by}: {mean} +/- {error}, not {}", exact(n));
+                error
+            })
+            .collect();
+        // The baseline is worth more than the further draws: with plain averages of 4 the error would be half of that of one.
+        assert!(errors[2] < 0.4 * errors[3], "{errors:?}");
+        assert!(errors[2] < errors[1] && errors[1] < errors[0], "{errors:?}");
+    }
+}

@@ -8,11 +8,11 @@ use crate::session::{Session, StrategyDecl};
 use crate::stage::ElabStage;
 use crate::value::{Arr, DistVal, NamedStrategy, Value};
 use ppl_core::{
-    Atom, Block, DType, DistId, DistInst, Est, EstRandom, Func, Op, StrategyId, StrategyInst, StrategyNeed, StrategySide, Var,
-    op_atoms, op_blocks,
+    Atom, Block, DType, DistId, DistInst, Est, EstRandom, Func, Lit, Op, StrategyId, StrategyInst, StrategyNeed, StrategySide,
+    Var, op_atoms, op_blocks,
 };
 use ppl_diag::{Diagnostic, Span, did_you_mean};
-use ppl_syntax::ast::{Expr, ExprKind, PatternKind, StrategyTarget};
+use ppl_syntax::ast::{Expr, ExprKind, PatternKind, StrategyTarget, TypeKind};
 use std::collections::{BTreeSet, HashSet};
 
 /// Names of capabilities that a strategy may ask for (`for d: finite`).
@@ -61,12 +61,12 @@ impl<S: ElabStage> FnElab<'_, S> {
     /// The strategy at this choice's distribution, with its own arguments.
     pub(crate) fn strategy_for(&mut self, n: &NamedStrategy, d: &DistVal, address: &str) -> Option<(StrategyId, Vec<Atom>)> {
         let site = format!("{}.{address}", self.name);
-        let Some((id, decl)) = self.s.strategy_instance(&n.name, d.dist, Some(&site)) else {
+        let Some(decl) = self.s.strategy_decl(&n.name, d.dist) else {
             let inst = self.s.module.dist(d.dist).clone();
             self.report(not_for(&n.name, n.span, &inst, d.span, address));
             return None;
         };
-        let mut args = Vec::new();
+        let (mut args, mut consts) = (Vec::new(), Vec::new());
         let mut positional = n.args.iter().filter(|(name, _)| name.is_none());
         for p in &decl.ast.params {
             let given = n.args.iter().find(|(name, _)| name.as_deref() == Some(p.name.as_str())).or_else(|| positional.next());
@@ -83,6 +83,18 @@ impl<S: ElabStage> FnElab<'_, S> {
                 }
             };
             let a = self.as_array(value, n.span)?;
+            if is_count(p) {
+                let Some(Lit::Int(m)) = a.konst.filter(|m| matches!(m, Lit::Int(m) if *m > 0)) else {
+                    self.report(
+                        Diagnostic::error(codes::WRONG_TYPE, format!("`{}` of `{}` is a number of runs", p.name, n.name))
+                            .label(n.span, "not a positive int that is known before running")
+                            .label(p.span, "declared here"),
+                    );
+                    return None;
+                };
+                consts.push((p.name.as_str().to_string(), m));
+                continue;
+            }
             args.push(self.as_real(a, n.span)?.atom);
         }
         for (name, _) in
@@ -106,6 +118,7 @@ impl<S: ElabStage> FnElab<'_, S> {
             );
             return None;
         }
+        let (id, _) = self.s.strategy_instance(&n.name, d.dist, Some(&site), &consts)?;
         let captures = self.s.strategy_captures.get(&id.0).cloned().unwrap_or_default();
         args.extend(self.globals(&captures));
         Some((id, args))
@@ -140,6 +153,11 @@ impl<S: ElabStage> FnElab<'_, S> {
                 .fail(Diagnostic::error(codes::WRONG_PLACE, "a continuation is called only in a strategy").label(span, "here")),
         }
     }
+}
+
+/// Whether a parameter is an int: known before running, so that it can be the size of a loop.
+fn is_count(p: &ppl_syntax::ast::FnParam) -> bool {
+    matches!(&p.ty, Some(t) if matches!(&t.kind, TypeKind::Named { name, dims, .. } if name == "int" && dims.is_empty()))
 }
 
 /// The diagnostic for a strategy that can't take a distribution.
@@ -199,7 +217,7 @@ impl Session {
         let auto = order
             .into_iter()
             .filter(|n| names.iter().any(|m| m == n))
-            .filter_map(|n| self.strategy_instance(n, dist, None).map(|(id, _)| id))
+            .filter_map(|n| self.strategy_instance(n, dist, None, &[]).map(|(id, _)| id))
             .collect();
         self.module.dists[dist.index()].auto = auto;
     }
@@ -222,21 +240,26 @@ impl Session {
         }
     }
 
-    /// The strategy called `name` for a distribution, with its declaration; at a choice (`guide.z`), whose state and parameters it has.
+    fn strategy_decl(&self, name: &str, dist: DistId) -> Option<StrategyDecl> {
+        self.strategies.iter().find(|s| s.ast.name == name && self.takes(s, dist)).cloned()
+    }
+
+    /// The strategy called `name` for a distribution, with its declaration, for these values of its int parameters; at a choice (`guide.z`), whose state and parameters it has.
     pub(crate) fn strategy_instance(
         &mut self,
         name: &str,
         dist: DistId,
         site: Option<&str>,
+        consts: &[(String, i64)],
     ) -> Option<(StrategyId, StrategyDecl)> {
-        let decl = self.strategies.iter().find(|s| s.ast.name == name && self.takes(s, dist)).cloned()?;
+        let decl = self.strategy_decl(name, dist)?;
         let site = site.filter(|_| has_memory(&decl.ast.body));
-        let key = format!("{name}|{dist}|{}", site.unwrap_or_default());
+        let key = format!("{name}|{dist}|{}|{consts:?}", site.unwrap_or_default());
         let cached = self.strategy_cache.get(&key).copied();
         let id = match cached {
             Some(id) => id?,
             None => {
-                let id = self.elaborate_strategy(&decl, dist, site);
+                let id = self.elaborate_strategy(&decl, dist, site, consts);
                 self.strategy_cache.insert(key, id);
                 id?
             }
@@ -244,7 +267,13 @@ impl Session {
         Some((id, decl))
     }
 
-    fn elaborate_strategy(&mut self, decl: &StrategyDecl, dist: DistId, site: Option<&str>) -> Option<StrategyId> {
+    fn elaborate_strategy(
+        &mut self,
+        decl: &StrategyDecl,
+        dist: DistId,
+        site: Option<&str>,
+        consts: &[(String, i64)],
+    ) -> Option<StrategyId> {
         let inst = self.module.dist(dist).clone();
         let name = decl.ast.name.as_str();
         let mut me = FnElab::<Est>::new(self, &format!("{name}.{}", inst.name), 1, false);
@@ -268,12 +297,17 @@ impl Session {
             }
         }
         for p in &decl.ast.params {
+            if is_count(p) {
+                let (_, m) = consts.iter().find(|(n, _)| p.name == n.as_str())?;
+                me.bind(p.name.as_str(), Value::Array(Arr::lit(Lit::Int(*m))));
+                continue;
+            }
             let v = me.b.param(p.name.as_str(), ppl_core::Ty::FLOAT);
             me.bind(p.name.as_str(), Value::Array(Arr::new(Atom::Var(v), DType::Float, Vec::new())));
         }
         me.bind(decl.ast.k.as_str(), Value::Continuation { fresh: false });
         // Globals become parameters where they are met: these, then, are its own.
-        let first = vars.len() + decl.ast.params.len();
+        let first = vars.len() + decl.ast.params.iter().filter(|p| !is_count(p)).count();
         let a = me.real_scalar(&decl.ast.body, "a strategy's result")?;
         let sides = me.sides.take().unwrap_or_default();
         let captured: Vec<crate::session::Global> = me.captures_of().map(|(g, _)| *g).collect();
