@@ -90,7 +90,7 @@ fn a_learned_baseline_goes_to_the_mean_of_the_cost() {
 #[test]
 fn leave_one_out_is_unbiased_and_lowers_the_variance() {
     for n in [1, 3] {
-        let errors: Vec<f64> = ["leave_one_out(2)", "leave_one_out(4)", "reinforce"]
+        let errors: Vec<f64> = ["leave_one_out(2)", "leave_one_out(4)", "reinforce", "leave_one_out(1)"]
             .iter()
             .map(|by| {
                 let (mean, error) = gradient(&fitted(by, n, 4));

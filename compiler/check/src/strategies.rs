@@ -84,10 +84,10 @@ impl<S: ElabStage> FnElab<'_, S> {
             };
             let a = self.as_array(value, n.span)?;
             if is_count(p) {
-                let Some(Lit::Int(m)) = a.konst.filter(|m| matches!(m, Lit::Int(m) if *m > 1)) else {
+                let Some(Lit::Int(m)) = a.konst.filter(|m| matches!(m, Lit::Int(m) if *m > 0)) else {
                     self.report(
                         Diagnostic::error(codes::WRONG_TYPE, format!("`{}` of `{}` is a number of runs", p.name, n.name))
-                            .label(n.span, "not an int above 1 that is known before running")
+                            .label(n.span, "not a positive int that is known before running")
                             .label(p.span, "declared here"),
                     );
                     return None;
