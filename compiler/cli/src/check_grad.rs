@@ -114,14 +114,15 @@ struct Check<'a> {
 struct Gradient {
     runner: Runner,
     seed: u64,
-    learned: usize,
+    /// Numbers of the results that are compared.
+    results: Vec<usize>,
 }
 
 impl Gradient {
     /// All components of the gradient at a step.
     fn at(&mut self, step: u64) -> Vec<f64> {
         self.runner.run(self.seed, step);
-        (0..self.learned).flat_map(|k| self.runner.output_values(1 + k)).collect()
+        self.results.iter().flat_map(|k| self.runner.output_values(*k)).collect()
     }
 }
 
@@ -157,13 +158,17 @@ impl Check<'_> {
         Ok(globals)
     }
 
-    fn gradient(&self, program: &Program, code: &FitCode, globals: &Globals) -> Result<Gradient, Failure> {
+    /// The gradient for these parameters: other strategies may have parameters of their own.
+    fn gradient(&self, program: &Program, code: &FitCode, globals: &Globals, wanted: &[String]) -> Result<Gradient, Failure> {
         let fail = |d: Diagnostic| self.fail(vec![d]);
         let mut runner = native(&code.gradient, self.machine.precision).map_err(fail)?;
         for (i, g) in code.inputs.iter().enumerate() {
             set_input(&mut runner, i, globals.get(program, *g).map_err(fail)?).map_err(fail)?;
         }
-        Ok(Gradient { runner, seed: self.machine.seed, learned: code.learned.len() })
+        let number = |name: &String| code.learned.iter().position(|p| program.params[*p].name == *name).map(|k| 1 + k);
+        let results: Option<Vec<usize>> = wanted.iter().map(number).collect();
+        let results = results.ok_or_else(|| self.fail(Vec::new()))?;
+        Ok(Gradient { runner, seed: self.machine.seed, results })
     }
 
     fn run(&mut self, overrides: &FitOverrides) -> Result<Certificate, Failure> {
@@ -176,8 +181,10 @@ impl Check<'_> {
                     .help("check one of them: `ppl check-grad MODEL --objective elbo`"),
             ]));
         }
-        let names: Vec<String> = code
-            .learned
+        // What strategies train for themselves moves no objective.
+        let learned: Vec<usize> = code.learned.iter().zip(&code.own).filter(|(_, own)| **own).map(|(p, _)| *p).collect();
+        let wanted: Vec<String> = learned.iter().map(|p| program.params[*p].name.clone()).collect();
+        let names: Vec<String> = learned
             .iter()
             .flat_map(|i| {
                 let p = &program.params[*i];
@@ -194,7 +201,7 @@ impl Check<'_> {
         }
         let quantities = quantities(&names, self.machine.seed);
         let globals = self.globals(&program, &code.inputs)?;
-        let mut gradient = self.gradient(&program, &code, &globals)?;
+        let mut gradient = self.gradient(&program, &code, &globals, &wanted)?;
         let (moments, _) = self.moments(&mut gradient, &quantities, self.args.draws)?;
         // One particle has the same expectation as their mean.
         let one = FitOverrides { particles: Some(1), ..overrides.clone() };
@@ -204,7 +211,6 @@ impl Check<'_> {
         // The truth is computed in double precision whatever the gradient's.
         let exact = Machine { precision: Precision::F64, ..self.machine };
         let globals1 = self.globals(&program1, &expectation.inputs)?;
-        let learned: Vec<usize> = code.learned.clone();
         let mut truth = Truth::new(exact, &program1, &expectation, &globals1, &learned).map_err(|d| self.fail(vec![d]))?;
         let mut rows = Vec::new();
         let bound = threshold(self.args.level, quantities.len());
@@ -221,7 +227,7 @@ impl Check<'_> {
         if !refuted.is_empty() || !self.args.no_strategies {
             for c in code.chosen.iter().filter(|c| c.strategy != "draw").take(COMPARED) {
                 let (list, repaired) =
-                    self.alternatives(overrides, &program, c, &quantities, &rows, &refuted, bound, rounding)?;
+                    self.alternatives(overrides, &program, &wanted, c, &quantities, &rows, &refuted, bound, rounding)?;
                 compared.extend(list);
                 if blamed.is_none() {
                     blamed = repaired.map(|s| (c.clone(), s));
@@ -270,6 +276,7 @@ impl Check<'_> {
         &mut self,
         overrides: &FitOverrides,
         program: &Program,
+        wanted: &[String],
         c: &Chosen,
         quantities: &[Quantity],
         rows: &[Row],
@@ -296,7 +303,7 @@ impl Check<'_> {
             }
             let found = self.compiled(&with).and_then(|(p, code)| {
                 let globals = self.globals(&p, &code.inputs)?;
-                let mut g = self.gradient(&p, &code, &globals)?;
+                let mut g = self.gradient(&p, &code, &globals, wanted)?;
                 self.moments(&mut g, quantities, draws)
             });
             let Ok((moments, variance)) = found else {

@@ -97,3 +97,13 @@ fn there_must_be_something_to_certify() {
     assert_eq!(ran.code, 1);
     assert!(ran.err.contains("E0471"), "{}", ran.err);
 }
+
+#[test]
+fn strategies_that_learn_are_certified_for_the_parameters_of_the_objective() {
+    let text = "param m: real = 0.3\ngen q() { x ~ flip_logits(m) by reinforce_learned; y ~ flip_logits(m) by reinforce_mean }\n\
+        objective o() = expect { let (t, _) = sim(q()); (if t.x { 3.0 } else { 1.0 }) + (if t.y { 2.0 } else { 1.0 }) }\nfit maximize o()\n";
+    let dir = folder(&[("m.ppl", text)]);
+    let ran = ppl(dir.path(), &["check-grad", "m.ppl"], "");
+    assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
+    assert!(ran.out.contains("reinforce_learned"), "{}", ran.out);
+}

@@ -57,6 +57,8 @@ pub struct FitCode {
     pub inputs: Vec<Global>,
     /// Parameters that learn, in the step's order: positions in [`Program::params`].
     pub learned: Vec<usize>,
+    /// Which of `learned` learn from an objective; the others are baselines and the like, which strategies train.
+    pub own: Vec<bool>,
     /// States of strategies, in the step's order: positions in [`Program::params`].
     pub carried: Vec<usize>,
     /// Values and gradients, after optimisation: results are the value of each goal, then one gradient for each of `learned`.
@@ -405,6 +407,7 @@ pub fn lower_fit(
     let reference = merge(&references).func;
     let Merged { func: mut gradient, inputs, learned, states } = merge(&gradients);
     let smooth_at: Vec<usize> = learned.iter().map(|(i, _, _)| *i).collect();
+    let own = learned.iter().map(|(_, _, goal)| goal.is_some()).collect();
     let direction = |goal: Option<usize>| match goal.and_then(|g| plan.goals.get(g)) {
         Some(g) if g.maximize => Direction::Maximize,
         _ => Direction::Minimize,
@@ -432,5 +435,5 @@ pub fn lower_fit(
     };
     let learned = smooth_at.iter().filter_map(number).collect();
     let carried = states.iter().filter_map(|(i, _)| number(i)).collect();
-    Ok(FitCode { step, layout, inputs, learned, carried, gradient, reference, estimates, reports, draws, chosen })
+    Ok(FitCode { step, layout, inputs, learned, own, carried, gradient, reference, estimates, reports, draws, chosen })
 }
