@@ -49,6 +49,37 @@ pub(super) const CODES: &[CodeInfo] = &[
         page: "The score function differentiates the density at a fixed value. Where the support moves with the parameters (`uniform(a, b)` with learned bounds) it misses what enters and leaves the support.\n\nUse `by reparam`, or draw on fixed bounds and scale afterwards.",
     },
     CodeInfo {
+        code: Code("E0412"),
+        name: "a strategy does not fit a distribution",
+        page: r#"A strategy states what it needs, a distribution what it can do:
+
+| strategy | needs |
+|---|---|
+| `reparam` | a `sample` program that is smooth in the parameters |
+| `enumerate` | a finite support |
+| `reinforce` | a log density, and a support that parameters don't move |
+| `measure_valued` | a program for the distribution: `flip`, `flip_logits`, `poisson` |
+
+The note lists the strategies that work with this distribution, in the order in which the compiler prefers them. The same code reports distributions used for something that their declaration does not give: a draw without a `sample` program, a sum over a support that can't be listed."#,
+    },
+    CodeInfo {
+        code: Code("E0413"),
+        name: "an unknown strategy",
+        page: r#"After `by` stands the name of a strategy of the library or of the file, with its arguments: `by reparam`, `by reinforce(0.5)`, `by reinforce(baseline = 0.5)`."#,
+    },
+    CodeInfo {
+        code: Code("E0414"),
+        name: "a nonlinear function of an estimate",
+        page: r#"`expect { }` is an estimate: a random number whose mean is the expectation. Estimates are added and multiplied by numbers. The logarithm of an estimate has another mean than the logarithm of the expectation, so its gradient would be biased without a word.
+
+Move the function inside: `expect { log_mean_exp([for k in 5 { .. }]) }` is a lower bound, `iwelbo`, that grows tighter with the number of draws."#,
+    },
+    CodeInfo {
+        code: Code("E0415"),
+        name: "an objective is one number",
+        page: r#"What is maximised or minimised, and what `expect { }` ends with, is one real number: not an array, not an int, not a program. Sum an array (`sum(..)`)."#,
+    },
+    CodeInfo {
         code: Code("E0420"),
         name: "a marginal of a target is simulated",
         page: "`marginal { .. } of p() given { .. }` has a density: that of what is kept, together with what is given. Drawing from it would need the posterior, so it serves as a model, not as a guide.\n\nUse `normalize .. by sir(guide(), 20)` to draw from a posterior.",
@@ -108,37 +139,6 @@ A proposal that takes an argument gets the trace of what is kept."#,
         code: Code("E0432"),
         name: "an elimination that is too large",
         page: "Choices in a plate are summed element by element and the steps of a loop one after the other, which costs as much as the program itself times the number of values (squared, in a loop). The label says what stands against that here: a value that depends on several elements together, a carried value that depends on more than the choices of the step before, or tables of many choices at once. Then all combinations would have to be summed, and there are too many.\n\nUse `importance(proposal, 10)`, or keep the choices and give them a strategy in the guide.",
-    },
-    CodeInfo {
-        code: Code("E0412"),
-        name: "a strategy does not fit a distribution",
-        page: r#"A strategy states what it needs, a distribution what it can do:
-
-| strategy | needs |
-|---|---|
-| `reparam` | a `sample` program that is smooth in the parameters |
-| `enumerate` | a finite support |
-| `reinforce` | a log density, and a support that parameters don't move |
-| `measure_valued` | a program for the distribution: `flip`, `flip_logits`, `poisson` |
-
-The note lists the strategies that work with this distribution, in the order in which the compiler prefers them. The same code reports distributions used for something that their declaration does not give: a draw without a `sample` program, a sum over a support that can't be listed."#,
-    },
-    CodeInfo {
-        code: Code("E0413"),
-        name: "an unknown strategy",
-        page: r#"After `by` stands the name of a strategy of the library or of the file, with its arguments: `by reparam`, `by reinforce(0.5)`, `by reinforce(baseline = 0.5)`."#,
-    },
-    CodeInfo {
-        code: Code("E0414"),
-        name: "a nonlinear function of an estimate",
-        page: r#"`expect { }` is an estimate: a random number whose mean is the expectation. Estimates are added and multiplied by numbers. The logarithm of an estimate has another mean than the logarithm of the expectation, so its gradient would be biased without a word.
-
-Move the function inside: `expect { log_mean_exp([for k in 5 { .. }]) }` is a lower bound, `iwelbo`, that grows tighter with the number of draws."#,
-    },
-    CodeInfo {
-        code: Code("E0415"),
-        name: "an objective is one number",
-        page: r#"What is maximised or minimised, and what `expect { }` ends with, is one real number: not an array, not an int, not a program. Sum an array (`sum(..)`)."#,
     },
     CodeInfo {
         code: Code("E0440"),
