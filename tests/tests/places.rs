@@ -186,3 +186,26 @@ fn strategies_agree_with_exact_sums_wherever_choices_stand() {
     let wrong: Vec<&str> = found.iter().filter(|(_, z)| z.abs() > bound || z.is_nan()).map(|(w, _)| w.as_str()).collect();
     assert!(wrong.is_empty(), "{} of {} beyond |z| = {bound:.2}:\n{}", wrong.len(), found.len(), wrong.join("\n"));
 }
+
+/// A value that is drawn without gradients is a cost of the choices that its distribution depends on.
+#[test]
+fn draws_are_costs_of_earlier_choices() {
+    for by in ["reinforce", "measure_valued", "enumerate", "leave_one_out(3)", "local_expectation"] {
+        for cost in ["t.n", "2 * t.n - t.n", "sum([t.n, 0.0])"] {
+            let text = format!(
+                "param p: unit = 0.35\ngen q() {{ b ~ flip(p) by {by};  n ~ normal(if b {{ 3.0 }} else {{ 1.0 }}, 0.5) }}\n\
+                 objective o() = expect {{ let (t, _) = sim(q())\n {cost} }}\nfit maximize o() using particles 200"
+            );
+            let model = Model::from_text(&text, root(), &[]).unwrap_or_else(|e| panic!("{text}\n{e:?}"));
+            let f = Fitted::new(&model, &FitOverrides::default(), Some(1)).unwrap_or_else(|e| panic!("{text}\n{e:?}"));
+            let mut r = native(&f.code.gradient, &f.inputs(&f.code.inputs), Precision::F64).expect("native code");
+            let mut one = |step| {
+                r.run(3, step);
+                r.output_values(1)[0]
+            };
+            let (mean, se) = mean_and_error(&(0..200).map(&mut one).collect::<Vec<f64>>());
+            let want = 2.0 * 0.35 * 0.65;
+            assert!((mean - want).abs() < 4.5 * se + 1e-9, "{by}, {cost}: {mean} +- {se}, expected {want}");
+        }
+    }
+}

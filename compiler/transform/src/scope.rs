@@ -8,6 +8,7 @@
 //! ```text
 //!   T[ a + b ] = T[a] + T[b]      T[ -a ] = -T[a]      T[ c * a ] = c * T[a]      T[ a / c ] = T[a] / c      (c: no choice reaches it)
 //!   T[ c * a ] = c * T[a]                                where a choice is made inside the sum `a`, and `c` is known before
+//!   T[ concat(a, b) ] = T[a] + T[b]
 //!   T[ sum(a) ] = T[a]            T[ (map i { r })] = T[r] in the body, once an iteration;  the same for stacks of a scan
 //!   T[ if c { a } else { b } ] = T[a] in one branch + T[b] in the other
 //!   T[ stop(a) ] = a, which is no cost: no gradient is wanted of it
@@ -120,20 +121,29 @@ pub(crate) struct Flow<'f> {
     pub(crate) numbers: Rc<Numbers>,
     /// Only what a replay can follow is matched.
     strict: bool,
+    /// Draws after this choice count as depending on it.
+    fresh: Option<Place>,
+    /// The plan of each choice, by number. Runs of one continuation make a choice again by the same plan, on the same random numbers.
+    plans: HashMap<usize, usize>,
 }
+
+/// A choice: the variable, and the block and the statement that make it.
+pub(crate) type Place = (Var, Path, usize);
 
 impl<'f> Flow<'f> {
     /// Analyses `func`.
     pub(crate) fn new(func: &'f Func<Mid>) -> Self {
-        Self::with(func, false, HashSet::new())
+        Self::with(func, false, HashSet::new(), None)
     }
 
     /// Analyses `func` for a replay: slices of scans and the loops in `unmatched` are not matched lane by lane, nor are earlier or later steps.
-    pub(crate) fn strict(func: &'f Func<Mid>, unmatched: HashSet<Var>) -> Self {
-        Self::with(func, true, unmatched)
+    ///
+    /// `fresh`: a choice whose continuation is run on random numbers of its own, so that whatever is drawn later depends on it.
+    pub(crate) fn strict(func: &'f Func<Mid>, unmatched: HashSet<Var>, fresh: Option<Place>) -> Self {
+        Self::with(func, true, unmatched, fresh)
     }
 
-    fn with(func: &'f Func<Mid>, strict: bool, unmatched: HashSet<Var>) -> Self {
+    fn with(func: &'f Func<Mid>, strict: bool, unmatched: HashSet<Var>, fresh: Option<Place>) -> Self {
         let mut known = Vec::new();
         choices(&func.body, &mut known);
         let mut flow = Flow {
@@ -147,6 +157,8 @@ impl<'f> Flow<'f> {
             choices: Vec::new(),
             unmatched,
             strict,
+            fresh,
+            plans: HashMap::new(),
         };
         flow.block(&func.body, &mut Vec::new(), &mut Vec::new(), &Deps::default(), true);
         flow
@@ -279,10 +291,20 @@ impl<'f> Flow<'f> {
                             d = join(d, &each(own.clone(), |x| self.moved(op, k, x)));
                         }
                     }
+                    if let (Op::Random(MidRandom::Rng(_) | MidRandom::Split { .. }), Some(place)) = (op, &self.fresh)
+                        && let Some(aligns) = self.later(place, path, i)
+                    {
+                        d = join(d, &Deps::of_choice(&self.numbers, place.0, aligns));
+                    }
                     if let Op::Random(MidRandom::Mark { .. } | MidRandom::Split { .. }) = op {
                         let out = stmt.outs[0];
                         // Joined, not replaced: a scan's step may depend on the same choice in earlier ones.
                         let own = loops.iter().map(|l| Align::Loop(l.index, Order::Same)).collect();
+                        if let (Op::Random(MidRandom::Mark { plan, .. } | MidRandom::Split { plan, .. }), Some(n)) =
+                            (op, self.numbers.of(out))
+                        {
+                            self.plans.insert(n, *plan);
+                        }
                         d = join(d, &Deps::of_choice(&self.numbers, out, own));
                         self.choices.push((out, path.clone(), i));
                     }
@@ -294,6 +316,24 @@ impl<'f> Flow<'f> {
                 self.set(*v, join(d, control));
             }
         }
+    }
+
+    /// How statement `i` of the block at `path` is aligned with a choice before it; `None` where it is not after it.
+    fn later(&self, (_, own, stmt): &Place, path: &Path, i: usize) -> Option<Vec<Align>> {
+        let common = own.iter().zip(path).take_while(|(a, b)| a == b).count();
+        let position = |p: &Path, last: usize| p.get(common).map_or(last, |s| s.0);
+        let (mine, its) = (position(own, *stmt), position(path, i));
+        let shared = self.loops(&path[..common]);
+        let again = shared.iter().any(|l| l.scan);
+        if its < mine && !again || its == mine && !again {
+            return None;
+        }
+        let aligns = self.loops(own).into_iter().map(|l| match (shared.contains(&l), l.scan) {
+            (true, true) => Align::Loop(l.index, Order::After),
+            (true, false) => Align::Loop(l.index, Order::Same),
+            (false, _) => Align::All,
+        });
+        Some(aligns.collect())
     }
 
     fn set(&mut self, v: Var, d: Deps) {
@@ -376,19 +416,36 @@ impl<'f> Flow<'f> {
         out
     }
 
-    /// Whether `atom`, in the block at `path`, is a sum inside of which a choice is made, after `factor` is known.
+    /// Whether two of these sets have different choices of one plan: runs that share their random numbers.
+    fn share(&self, sets: &[Bits]) -> bool {
+        let mut seen: HashMap<usize, usize> = HashMap::new();
+        sets.iter().flat_map(Bits::iter).any(|c| {
+            let Some(plan) = self.plans.get(&c) else { return false };
+            *seen.entry(*plan).or_insert(c) != c
+        })
+    }
+
+    /// Whether the term depends on two runs that share their random numbers: a score in one of them would not be independent of the other's cost.
+    pub(crate) fn mixes_runs(&self, term: &Term) -> bool {
+        self.share(&[term.deps.all()])
+    }
+
+    /// Whether `atom`, in the block at `path`, is a sum of runs, or one inside of which a choice is made, after `factor` is known.
     fn sum_of_choices(&self, atom: Atom, factor: Atom, path: &Path) -> bool {
         let Some((own, i)) = atom.var().and_then(|v| self.defs.get(&v)) else { return false };
         if own != path {
             return false;
         }
         match &self.block_at(own).stmts[*i].op {
-            Op::Prim(Prim::Add | Prim::Sub | Prim::Neg | Prim::Mul, xs) => {
+            Op::Prim(Prim::Add | Prim::Sub, xs) if self.share(&[self.of(xs[0]).all(), self.of(xs[1]).all()]) => true,
+            Op::Concat { xs, .. } if self.share(&xs.iter().map(|x| self.of(*x).all()).collect::<Vec<_>>()) => true,
+            Op::Prim(Prim::Add | Prim::Sub | Prim::Neg | Prim::Mul, xs) | Op::Concat { xs, .. } => {
                 xs.iter().any(|x| self.sum_of_choices(*x, factor, path))
             }
-            Op::Reduce { op: ReduceOp::Sum, x, .. } | Op::Reshape { x, .. } | Op::Transpose { x, .. } => {
-                self.sum_of_choices(*x, factor, path)
-            }
+            Op::Reduce { op: ReduceOp::Sum, x, .. }
+            | Op::Reshape { x, .. }
+            | Op::Transpose { x, .. }
+            | Op::Broadcast { x, .. } => self.sum_of_choices(*x, factor, path),
             Op::Map { .. } | Op::If { .. } => {
                 let inside = |k: usize| path.iter().copied().chain([(*i, k)]).collect::<Path>();
                 let (then, els) = (inside(0), inside(1));
@@ -433,6 +490,12 @@ impl<'f> Flow<'f> {
                     return self.decompose(xs[0], path, scaled(Scale::Div(xs[1])), out);
                 }
                 Op::Reduce { op: ReduceOp::Sum, x, .. } | Op::Reshape { x, .. } | Op::Transpose { x, .. } => {
+                    return self.decompose(*x, path, scale, out);
+                }
+                Op::Concat { xs, .. } => return xs.iter().for_each(|x| self.decompose(*x, path.clone(), scale.clone(), out)),
+                Op::Broadcast { x, shape, .. } => {
+                    let times = shape.iter().product::<usize>() / self.func.atom_ty(*x).numel().max(1);
+                    let scale = if times == 1 { scale } else { scaled(Scale::Mul(Atom::float(times as f64))) };
                     return self.decompose(*x, path, scale, out);
                 }
                 Op::Map { body, .. } => {

@@ -44,7 +44,7 @@ use ppl_diag::{Code, Diagnostic};
 
 /// The surrogate of `func`, whose result number `estimate` is a real scalar: its value is the estimate, its gradient an unbiased gradient estimate.
 ///
-/// Other results pass through with their values. Errors: a strategy's program or its use is not supported (E0404 to E0408, E0502, E0503).
+/// Other results pass through with their values. Errors: a strategy's program or its use is not supported (E0404 to E0408, E0502).
 pub fn strategies(module: &Module, func: &Func<Est>, estimate: usize) -> Result<Func<Det>, Vec<Diagnostic>> {
     let (mut f, _) = strategies_with_sides(module, func, estimate, &|_| true)?;
     f.body.results.truncate(func.body.results.len());
@@ -96,7 +96,11 @@ fn surrogate(
     loop {
         match split::split(&f, &lower.plans, estimate) {
             Ok(None) => break,
-            Ok(Some(next)) => f = prune::prune(next),
+            Ok(Some((next, fresh))) => {
+                f = prune::prune(next);
+                let copies: Vec<Plan> = fresh.into_iter().map(|(n, salt)| lower.plans[n].fresh(salt)).collect();
+                lower.plans.extend(copies);
+            }
             Err(c) if c.lanes > unroll::limit(asked(c.span)) => return Err(vec![c.error]),
             Err(c) => {
                 let Some(next) = unroll::lanes(&func, &c.label, &c.loops) else { return Err(vec![c.error]) };
@@ -108,6 +112,10 @@ fn surrogate(
         if size(&f.body) > SIZE_LIMIT {
             return Err(vec![too_large(&func, &lower.plans)]);
         }
+    }
+    let flow = crate::scope::Flow::new(&f);
+    if let Some(t) = flow.terms(f.body.results[estimate]).iter().find(|t| flow.mixes_runs(t)) {
+        return Err(vec![mixed(&flow, &lower.plans, t)]);
     }
     let (f, sides) = terms::terms(&f, &lower.plans, estimate, scoped);
     Ok((to_det(&prune::prune(f), &lower.plans), sides))
@@ -149,6 +157,21 @@ fn too_large(func: &Func<Est>, plans: &[Plan]) -> Diagnostic {
         .fold(d, |d, s| d.label(s, "its values are summed"))
         .note("each choice is summed for every value of the ones that it depends on")
         .help("use another strategy for some of them, such as `by local_expectation` or `by reinforce`")
+}
+
+/// Where runs of one continuation are used together other than in a sum.
+fn mixed(flow: &crate::scope::Flow<'_>, plans: &[Plan], term: &crate::scope::Term) -> Diagnostic {
+    let first = term.deps.all().iter().next().and_then(|c| flow.choices.get(c));
+    let op = first.map(|(_, path, stmt)| &flow.block_at(path).stmts[*stmt].op);
+    let plan = match op {
+        Some(Op::Random(mid::MidRandom::Mark { plan, .. } | mid::MidRandom::Split { plan, .. })) => plans.get(*plan),
+        _ => None,
+    };
+    let (name, span) = plan.map_or(("a choice", ppl_diag::Span::NONE), |p| (crate::user_label(&p.label), p.span));
+    Diagnostic::error(Code("E0407"), format!("runs that share the random numbers of `{name}` cannot be told apart"))
+        .label(span, "made again in several runs of the rest of the objective")
+        .note("its score in one run would be multiplied by the costs of the others, from which it is not independent")
+        .help("use `by local_expectation` or `by measure_valued` for the choice that runs the rest several times")
 }
 
 fn unresolved(func: &Func<Est>) -> Result<(), Vec<Diagnostic>> {

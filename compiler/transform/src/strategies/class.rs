@@ -160,16 +160,8 @@ impl Linear<'_> {
 
     fn block(&mut self, block: &Block<Est>, name: &str) -> Result<(), Diagnostic> {
         for s in &block.stmts {
-            if let Op::Random(EstRandom::Continue { fresh, .. }) = &s.op {
+            if is_call(&s.op) {
                 let out = s.outs[0];
-                if *fresh {
-                    return Err(Diagnostic::error(
-                        Code("E0503"),
-                        format!("strategy `{name}` calls `fresh(k)`, which is not compiled yet"),
-                    )
-                    .label(s.span, "a run with its own random numbers")
-                    .help("use calls of `k` in sums and differences, where shared random numbers are an advantage"));
-                }
                 self.calls.insert(out, BTreeSet::from([out]));
                 continue;
             }
@@ -200,8 +192,8 @@ impl Linear<'_> {
                 if !a.is_empty() && !b.is_empty() {
                     return Err(Diagnostic::error(Code("E0405"), format!("strategy `{name}` multiplies two calls of `k`"))
                         .label(span, "both factors come from `k`")
-                        .note("calls of one `k` share their random numbers: the product is no unbiased estimate of a product")
-                        .help("write the strategy as sums and differences of calls of `k`"));
+                        .note("calls of one `k` share their random numbers, so their product is no unbiased estimate of a product; and with `fresh(k)` it is one of a product of expectations, where a strategy returns one of `E[k(x)]`")
+                        .help("return sums and differences of calls of `k`; products `k(x) * fresh(k)(y)` may go to `set` and `also_minimize`"));
                 }
                 true
             }

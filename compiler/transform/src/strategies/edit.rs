@@ -21,6 +21,9 @@ pub(crate) struct Edit<'a> {
     pub(crate) index: HashMap<Var, Atom>,
     /// What has been read at which indices, for each open block.
     read: Vec<HashMap<(Var, Vec<Var>), Atom>>,
+    /// Number of plans before, and plans of choices that are made again on random numbers of their own: the plan, and what changes its sites.
+    plans: usize,
+    fresh: Vec<(usize, u64)>,
 }
 
 /// Blocks that a nest has opened.
@@ -39,7 +42,26 @@ impl<'a> Edit<'a> {
             exported: HashMap::new(),
             index: HashMap::new(),
             read: vec![HashMap::new()],
+            plans: 0,
+            fresh: Vec::new(),
         }
+    }
+
+    /// With so many plans.
+    pub(crate) fn with_plans(mut self, plans: usize) -> Self {
+        self.plans = plans;
+        self
+    }
+
+    /// The number of the plan of a choice that is made again on random numbers of its own.
+    pub(crate) fn fresh_plan(&mut self, plan: usize, salt: u64) -> usize {
+        self.fresh.push((plan, salt));
+        self.plans + self.fresh.len() - 1
+    }
+
+    /// The plans that [`Edit::fresh_plan`] counted.
+    pub(crate) fn fresh_plans(&mut self) -> Vec<(usize, u64)> {
+        std::mem::take(&mut self.fresh)
     }
 
     /// The program with the new statements after its own; `results` replace its results.

@@ -67,7 +67,8 @@ fn ahead(f: &Func<Mid>) -> Option<Ahead> {
     let mut calls = Vec::new();
     for s in &f.body.stmts {
         match &s.op {
-            Op::Random(MidRandom::Again { x }) => calls.push((s.outs[0], *x)),
+            Op::Random(MidRandom::Again { fresh: Some(_), .. }) => return None,
+            Op::Random(MidRandom::Again { x, fresh: None }) => calls.push((s.outs[0], *x)),
             op if super::terms::holds_call(op) => return None,
             _ => {}
         }

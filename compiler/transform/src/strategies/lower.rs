@@ -94,7 +94,7 @@ impl<'m> Lower<'m> {
     fn draw(&mut self, b: &mut Builder<Mid>, dist: &DistUse, stop: bool, span: Span) -> Vec<Atom> {
         let Some(id) = self.module.dist(dist.dist).sample else { return self.missing("`sample` program", dist, span) };
         let out = self.det(b, id, &dist.args);
-        out.into_iter().map(|x| if stop && b.ty(x).dtype == DType::Float { b.stop(x) } else { x }).collect()
+        out.into_iter().map(|x| if stop && b.ty(x).dtype == DType::Float { rigid(b, x) } else { x }).collect()
     }
 
     /// A deterministic function's body, in place, its draws at this path.
@@ -311,8 +311,10 @@ impl Hook<Est, Mid> for Lower<'_> {
                     })
                     .collect()
             }
-            EstRandom::Continue { x, .. } => {
-                vec![b.emit1(Op::Random(MidRandom::Again { x: cx.atom(*x) }), "k", Ty::FLOAT)]
+            EstRandom::Continue { x, fresh } => {
+                let fresh = fresh.then(|| fnv1a(&format!("{}/fresh/{}", self.path, self.next)));
+                self.next += usize::from(fresh.is_some());
+                vec![b.emit1(Op::Random(MidRandom::Again { x: cx.atom(*x), fresh }), "k", Ty::FLOAT)]
             }
             EstRandom::Sim { .. } | EstRandom::Density { .. } | EstRandom::Call { .. } => {
                 self.errors.push(
@@ -402,6 +404,12 @@ fn flat_det(module: &Module, id: DetId, depth: usize) -> Func<Det> {
     f
 }
 
+/// A drawn value: no gradient flows through it, but unlike what an author puts under `stop` it is a cost of the choices that it depends on.
+fn rigid(b: &mut Builder<Mid>, x: Atom) -> Atom {
+    let stopped = b.stop(x);
+    b.prim(Prim::Guard, &[Atom::bool(true), stopped])
+}
+
 /// Statements of `block` before `end` that `uses` need, in order.
 fn slice(block: &Block<Est>, end: usize, uses: &[Atom]) -> Vec<usize> {
     let mut wanted: BTreeSet<Var> = uses.iter().filter_map(|a| a.var()).collect();
@@ -438,6 +446,9 @@ pub(crate) fn strategies_of(module: &Module, f: &Func<Est>) -> Result<Strategies
         match crate::inline::inline(module, module.est(s.func)) {
             Ok(flat) => match classify(&flat, &s.name) {
                 Ok(class) => {
+                    let flat = super::unroll::fresh_runs(&flat);
+                    // Runs in loops are statements of their own now.
+                    let class = classify(&flat, &s.name).unwrap_or(class);
                     out.insert(id, (flat, class));
                 }
                 Err(e) => errors.push(e),

@@ -21,8 +21,8 @@ pub(crate) enum MidRandom {
     Mark { plan: usize, x: Atom, captured: Vec<Atom> },
     /// A choice whose continuation is called several times with gradients. Arguments: those of `whole`.
     Split { plan: usize, args: Vec<Atom> },
-    /// `k(x)` in a plan's function: the cost of continuing with `x`.
-    Again { x: Atom },
+    /// `k(x)` in a plan's function: the cost of continuing with `x`; `fresh`: on random numbers of its own, at sites that this number changes.
+    Again { x: Atom, fresh: Option<u64> },
 }
 
 impl RandomOp for MidRandom {
@@ -31,7 +31,7 @@ impl RandomOp for MidRandom {
             MidRandom::Rng(r) => r.atoms(),
             MidRandom::Mark { x, captured, .. } => std::iter::once(*x).chain(captured.iter().copied()).collect(),
             MidRandom::Split { args, .. } => args.clone(),
-            MidRandom::Again { x } => vec![*x],
+            MidRandom::Again { x, .. } => vec![*x],
         }
     }
 
@@ -43,7 +43,7 @@ impl RandomOp for MidRandom {
                 captured.iter_mut().for_each(|a| *a = f(*a));
             }
             MidRandom::Split { args, .. } => args.iter_mut().for_each(|a| *a = f(*a)),
-            MidRandom::Again { x } => *x = f(*x),
+            MidRandom::Again { x, .. } => *x = f(*x),
         }
     }
 
@@ -110,4 +110,36 @@ pub(crate) enum PlanKind {
     Tail,
     /// Several: the whole strategy, `(parameters.., loop indices..) -> estimate`, with [`MidRandom::Again`]; and a plain draw.
     Whole { whole: Func<Mid>, draw: Func<Mid> },
+}
+
+/// The site of a draw in a run on random numbers of its own.
+pub(crate) fn fresh_site(site: u64, salt: u64) -> u64 {
+    crate::expand::fnv1a(&format!("{site:x}/{salt:x}"))
+}
+
+impl Plan {
+    /// The plan of a choice that is made again in such a run.
+    pub(crate) fn fresh(&self, salt: u64) -> Plan {
+        let mut plan = self.clone();
+        match &mut plan.kind {
+            PlanKind::Term { term, .. } => resite(&mut term.body, salt),
+            PlanKind::Whole { whole, draw } => {
+                resite(&mut whole.body, salt);
+                resite(&mut draw.body, salt);
+            }
+            PlanKind::Tail => {}
+        }
+        plan.sides.iter_mut().for_each(|s| resite(&mut s.func.body, salt));
+        plan
+    }
+}
+
+fn resite(block: &mut ppl_core::Block<Mid>, salt: u64) {
+    for s in &mut block.stmts {
+        match &mut s.op {
+            ppl_core::Op::Random(MidRandom::Rng(r)) => r.site = fresh_site(r.site, salt),
+            ppl_core::Op::Random(MidRandom::Again { fresh: Some(own), .. }) => *own = fresh_site(*own, salt),
+            op => ppl_core::op_blocks_mut(op).into_iter().for_each(|b| resite(b, salt)),
+        }
+    }
 }

@@ -19,7 +19,7 @@ mod run;
 
 use super::edit::Edit;
 use super::mid::Mid;
-use crate::scope::{Align, Bits, Deps, Flow, Loop, Order, Path, Term};
+use crate::scope::{Align, Bits, Deps, Flow, Loop, Order, Path, Place, Term};
 use ppl_core::{Atom, Func, Op, Var};
 use run::Run;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -46,8 +46,8 @@ pub(crate) struct Replays<'f> {
 }
 
 impl<'f> Base<'f> {
-    fn new(func: &'f Func<Mid>, result: Atom, keep: fn(&Term) -> bool, unmatched: HashSet<Var>) -> Self {
-        let flow = Flow::strict(func, unmatched);
+    fn new(func: &'f Func<Mid>, result: Atom, keep: fn(&Term) -> bool, unmatched: HashSet<Var>, fresh: Option<&Place>) -> Self {
+        let flow = Flow::strict(func, unmatched, fresh.cloned());
         let terms: Vec<Term> = flow.terms(result).into_iter().filter(keep).collect();
         let reaching = flow.reaching(&terms);
         Base { flow, terms, reaching }
@@ -56,29 +56,36 @@ impl<'f> Base<'f> {
 
 impl<'f> Replays<'f> {
     pub(crate) fn new(func: &'f Func<Mid>, result: Atom, keep: fn(&Term) -> bool) -> Self {
-        Replays { func, result, keep, base: Rc::new(Base::new(func, result, keep, HashSet::new())) }
+        Replays { func, result, keep, base: Rc::new(Base::new(func, result, keep, HashSet::new(), None)) }
     }
 
     /// The continuation of the choice made by statement `stmt` of the block at `path`.
     pub(crate) fn of(&self, choice: Var, path: &Path, stmt: usize) -> Continuation<'f> {
         let number = self.base.flow.numbers.of(choice).map_or_else(Bits::default, Bits::one);
-        self.of_set(number, Some(choice), path, stmt)
+        self.of_set(number, Some(choice), path, stmt, None)
+    }
+
+    /// As [`Replays::of`], for runs on random numbers of their own: whatever is drawn after the choice is drawn again.
+    pub(crate) fn of_fresh(&self, choice: Var, path: &Path, stmt: usize) -> Continuation<'f> {
+        let number = self.base.flow.numbers.of(choice).map_or_else(Bits::default, Bits::one);
+        self.of_set(number, Some(choice), path, stmt, Some((choice, path.clone(), stmt)))
     }
 
     /// The continuation of all choices of a group, each in lanes of its own; the first is made by statement `stmt` of the block at `path`.
     /// `None` where a value's lanes do not correspond to those of all of them in the same way.
     pub(crate) fn of_group(&self, group: Group, path: &Path, stmt: usize) -> Option<Continuation<'f>> {
-        let mut c = self.of_set(group.choices.clone(), None, path, stmt);
+        let mut c = self.of_set(group.choices.clone(), None, path, stmt, None);
         let alike = |d: &Deps| d.classes().filter(|(_, b)| b.meets(&c.choices)).count() == 1;
         let ok = c.needed.iter().all(|v| c.base.flow.deps.get(v).is_some_and(alike)) && c.terms.iter().all(|t| alike(&t.deps));
         c.group = Some(group);
         ok.then_some(c)
     }
 
-    fn of_set(&self, choices: Bits, choice: Option<Var>, path: &Path, stmt: usize) -> Continuation<'f> {
+    fn of_set(&self, choices: Bits, choice: Option<Var>, path: &Path, stmt: usize, fresh: Option<Place>) -> Continuation<'f> {
         let own: HashSet<Var> = crate::scope::loops(self.func, path).iter().map(|l| l.index).collect();
         let mut unmatched = HashSet::new();
-        let mut base = self.base.clone();
+        let again = |unmatched: HashSet<Var>| Rc::new(Base::new(self.func, self.result, self.keep, unmatched, fresh.as_ref()));
+        let mut base = if fresh.is_some() { again(HashSet::new()) } else { self.base.clone() };
         loop {
             let mut numbers = Bits::default();
             choices.iter().for_each(|c| numbers.union(&base.reaching[c]));
@@ -105,7 +112,7 @@ impl<'f> Replays<'f> {
                 return c;
             }
             unmatched.extend(mixed);
-            base = Rc::new(Base::new(self.func, self.result, self.keep, unmatched.clone()));
+            base = again(unmatched.clone());
         }
     }
 }
@@ -254,10 +261,10 @@ impl Continuation<'_> {
 
     /// Emits `k(x)` in the nest of `e` that is open for the choice's path; `lanes` are the nest's indices by level.
     ///
-    /// `differentiable`: other choices in the continuation keep their strategies.
-    pub(crate) fn run(&self, e: &mut Edit<'_>, x: Atom, lanes: &[Atom], differentiable: bool) -> Atom {
+    /// `differentiable`: other choices in the continuation keep their strategies. `fresh`: draws are made at sites that this number changes.
+    pub(crate) fn run(&self, e: &mut Edit<'_>, x: Atom, lanes: &[Atom], differentiable: bool, fresh: Option<u64>) -> Atom {
         let views = self.choice.map(|c| (c, x)).into_iter().collect();
-        let r = Run::new(self, lanes, views, differentiable, None);
+        let r = Run::new(self, lanes, views, differentiable, None).on(fresh);
         self.outward(e, r, self.path.len(), None)
     }
 

@@ -11,7 +11,7 @@ use super::cost::total;
 use super::edit::Edit;
 use super::mid::{Mid, MidRandom, Plan, PlanKind};
 use super::replay::Replays;
-use super::terms::{Again, call};
+use super::terms::{Again, call, holds_fresh};
 use super::unroll::limit;
 use crate::expand::add;
 use crate::scope::{Align, Bits, Flow, Term};
@@ -32,9 +32,12 @@ pub(crate) struct Coupled {
     pub(crate) error: Diagnostic,
 }
 
+/// A program, and the plans of choices that are made again on random numbers of their own: the plan, and what changes its sites.
+pub(crate) type Split = (Func<Mid>, Vec<(usize, u64)>);
+
 /// The program without its first choice of this kind, and without those that share no term with it or with each other;
 /// `None` where there is none on which the estimate depends.
-pub(crate) fn split(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Result<Option<Func<Mid>>, Box<Coupled>> {
+pub(crate) fn split(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Result<Option<Split>, Box<Coupled>> {
     let flow = Flow::new(f);
     let result = f.body.results[estimate];
     let all = flow.terms(result);
@@ -57,7 +60,7 @@ pub(crate) fn split(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Result<Op
         return Ok(None);
     }
     let replays = Replays::new(f, result, |_| true);
-    let mut e = Edit::new(f, &flow.at);
+    let mut e = Edit::new(f, &flow.at).with_plans(plans.len());
     let mut sum = Atom::float(0.0);
     for (_, t) in all.iter().enumerate().filter(|(n, _)| !taken.contains(*n)) {
         let a = total(&mut e, t);
@@ -79,20 +82,22 @@ pub(crate) fn split(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Result<Op
             let loops = levels.into_iter().map(name).collect();
             return Err(Box::new(Coupled { label: plan.label.clone(), span: plan.span, loops, lanes, error }));
         }
-        let again = Again::Run(Box::new(again), true);
+        let fresh = holds_fresh(whole).then(|| Box::new(replays.of_fresh(choice, path, stmt)));
+        let again = Again::Run { shared: Box::new(again), fresh, differentiable: true };
         let open = e.open(path);
         let lanes: Vec<Atom> = loops.iter().filter_map(|l| e.index.get(&l.index).copied()).collect();
         let args: Vec<Atom> = args.iter().map(|a| e.bring(*a)).collect();
         let value = call(&mut e, whole, &args, &again, &lanes);
         let value = e.close(open, value, &mut |e, depth| match &again {
-            Again::Run(c, _) => c.skipped(e, depth, &lanes),
+            Again::Run { shared, .. } => shared.skipped(e, depth, &lanes),
             Again::None | Again::Lane(_) => Atom::float(0.0),
         });
         sum = add(&mut e.b, sum, value);
     }
     let mut results = f.body.results.clone();
     results[estimate] = sum;
-    Ok(Some(e.finish(results)))
+    let fresh = e.fresh_plans();
+    Ok(Some((e.finish(results), fresh)))
 }
 
 fn coupled(flow: &Flow<'_>, plan: &Plan, term: &Term, lanes: usize) -> Diagnostic {

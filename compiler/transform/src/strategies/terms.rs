@@ -54,9 +54,14 @@ pub(crate) fn terms(f: &Func<Mid>, plans: &[Plan], estimate: usize, scoped: bool
             continue;
         }
         let cost = cost.sums(&mut e, &mut sums);
+        let mut functions = std::iter::once(term).chain(plans[*plan].sides.iter().map(|s| &s.func));
         let again = match shared.get(&number) {
             Some(costs) => Again::Lane(costs.clone()),
-            None if calls(term) => Again::Run(Box::new(replays.of(*choice, path, *stmt)), false),
+            None if functions.clone().any(calls) => {
+                let fresh = functions.any(holds_fresh);
+                let fresh = fresh.then(|| Box::new(replays.of_fresh(*choice, path, *stmt)));
+                Again::Run { shared: Box::new(replays.of(*choice, path, *stmt)), fresh, differentiable: false }
+            }
             None => Again::None,
         };
         let open = e.open(path);
@@ -150,8 +155,13 @@ pub(crate) fn holds_call(op: &Op<Mid>) -> bool {
 pub(crate) enum Again<'f> {
     /// There is none.
     None,
-    /// A run of the continuation; whether other choices in it keep their strategies.
-    Run(Box<Continuation<'f>>, bool),
+    /// A run of the continuation, on the program's random numbers or on others.
+    Run {
+        shared: Box<Continuation<'f>>,
+        fresh: Option<Box<Continuation<'f>>>,
+        /// Whether other choices in it keep their strategies.
+        differentiable: bool,
+    },
     /// A run that stands elsewhere.
     Lane(Costs),
 }
@@ -187,16 +197,16 @@ impl Inline<'_, '_> {
                 continue;
             }
             if let Some((k, _, weight)) = delayed.iter().find(|d| d.1 == i) {
-                let Op::Random(MidRandom::Again { x }) = &block.stmts[*k].op else { continue };
+                let Op::Random(MidRandom::Again { x, fresh }) = &block.stmts[*k].op else { continue };
                 let (x, w) = (at(map, *x), at(map, *weight));
-                let value = self.weighted(e, block.stmts[*k].outs[0], x, w);
+                let value = self.weighted(e, block.stmts[*k].outs[0], (x, *fresh), w);
                 map.insert(stmt.outs[0], value);
                 continue;
             }
             match &stmt.op {
-                Op::Random(MidRandom::Again { x }) => {
+                Op::Random(MidRandom::Again { x, fresh }) => {
                     let x = at(map, *x);
-                    let k = self.run(e, stmt.outs[0], x);
+                    let k = self.run(e, stmt.outs[0], (x, *fresh));
                     map.insert(stmt.outs[0], k);
                 }
                 Op::Map { len, index, body } if holds(body) => {
@@ -226,17 +236,20 @@ impl Inline<'_, '_> {
         block.results.iter().map(|a| at(map, *a)).collect()
     }
 
-    /// The cost of the call that defines `out`.
-    fn run(&mut self, e: &mut Edit<'_>, out: Var, x: Atom) -> Atom {
+    /// The cost of the call that defines `out`: its argument, and the number that changes sites.
+    fn run(&mut self, e: &mut Edit<'_>, out: Var, (x, salt): (Atom, Option<u64>)) -> Atom {
         match self.again {
-            Again::Run(c, differentiable) => c.run(e, x, self.lanes, *differentiable),
+            Again::Run { shared, fresh, differentiable } => {
+                let c = if salt.is_some() { fresh.as_ref().unwrap_or(shared) } else { shared };
+                c.run(e, x, self.lanes, *differentiable, salt)
+            }
             Again::Lane(costs) => costs.of(e, out, self.lanes).unwrap_or(Atom::float(0.0)),
             Again::None => Atom::float(0.0),
         }
     }
 
     /// `weight * k(x)`, without running `k` where the weight is 0: the cost may be infinite there.
-    fn weighted(&mut self, e: &mut Edit<'_>, out: Var, x: Atom, weight: Atom) -> Atom {
+    fn weighted(&mut self, e: &mut Edit<'_>, out: Var, x: (Atom, Option<u64>), weight: Atom) -> Atom {
         let op = Op::Prim(ppl_core::Prim::Ne, vec![weight, Atom::float(0.0)]);
         let possible = e.b.emit1(op, "possible", ppl_core::Ty::BOOL);
         e.begin();
@@ -276,6 +289,16 @@ fn delayed(block: &ppl_core::Block<Mid>) -> Vec<(usize, usize, Atom)> {
     let products: Vec<usize> = out.iter().map(|d| d.1).collect();
     out.retain(|d| products.iter().filter(|p| **p == d.1).count() == 1);
     out
+}
+
+/// Whether a plan's function runs its continuation on random numbers of its own.
+pub(crate) fn holds_fresh(f: &Func<Mid>) -> bool {
+    fn any(block: &ppl_core::Block<Mid>) -> bool {
+        block.stmts.iter().any(|s| {
+            matches!(s.op, Op::Random(MidRandom::Again { fresh: Some(_), .. })) || ppl_core::op_blocks(&s.op).into_iter().any(any)
+        })
+    }
+    any(&f.body)
 }
 
 fn holds(block: &ppl_core::Block<Mid>) -> bool {

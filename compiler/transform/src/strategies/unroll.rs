@@ -33,6 +33,25 @@ pub(crate) fn lanes(f: &Func<Est>, label: &str, coupled: &BTreeSet<(String, usiz
     (!loops.is_empty()).then(|| unrolled(f, loops))
 }
 
+/// A strategy's function in which runs on random numbers of their own stand in no loop: each has its own text.
+pub(crate) fn fresh_runs(f: &Func<Est>) -> Func<Est> {
+    fn walk(block: &Block<Est>, loops: &mut HashSet<Var>) -> bool {
+        let mut found = false;
+        for s in &block.stmts {
+            let own = matches!(s.op, Op::Random(EstRandom::Continue { fresh: true, .. }));
+            let inner = ppl_core::op_blocks(&s.op).into_iter().fold(false, |any, b| walk(b, loops) || any);
+            if inner {
+                loops.extend(index(&s.op));
+            }
+            found |= own || inner;
+        }
+        found
+    }
+    let mut loops = HashSet::new();
+    walk(&f.body, &mut loops);
+    unrolled(f, loops)
+}
+
 fn unrolled(f: &Func<Est>, loops: HashSet<Var>) -> Func<Est> {
     if loops.is_empty() {
         return f.clone();

@@ -21,6 +21,8 @@ pub(super) struct Run<'c, 'f> {
     later: Option<usize>,
     /// Levels that there are a lane for: those inside a branch that was not taken have none.
     levels: usize,
+    /// Draws are made at sites that this number changes.
+    fresh: Option<u64>,
 }
 
 impl<'c, 'f> Run<'c, 'f> {
@@ -31,7 +33,13 @@ impl<'c, 'f> Run<'c, 'f> {
         differentiable: bool,
         lane: Option<(Atom, &'c [Atom])>,
     ) -> Self {
-        Run { c, lanes, views, differentiable, lane, later: None, levels: c.loops.len() }
+        Run { c, lanes, views, differentiable, lane, later: None, levels: c.loops.len(), fresh: None }
+    }
+
+    /// A run on random numbers of its own.
+    pub(super) fn on(mut self, fresh: Option<u64>) -> Self {
+        self.fresh = fresh;
+        self
     }
 
     /// A run outside a branch of the choice's path, around which there are so many loops.
@@ -423,6 +431,13 @@ impl Run<'_, '_> {
             }
             other => {
                 let mut op = other.clone();
+                match (&mut op, self.fresh) {
+                    (Op::Random(MidRandom::Rng(r)), Some(salt)) => r.site = super::super::mid::fresh_site(r.site, salt),
+                    (Op::Random(MidRandom::Mark { plan, .. } | MidRandom::Split { plan, .. }), Some(salt)) => {
+                        *plan = e.fresh_plan(*plan, salt);
+                    }
+                    _ => {}
+                }
                 ppl_core::map_atoms(&mut op, &mut |a| self.operand(e, a, &none));
                 op
             }
