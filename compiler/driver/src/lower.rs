@@ -147,7 +147,8 @@ fn surrogate(program: &Program, flat: &Func<Est>, learned: &[bool], cx: &mut Cx)
             (Err(_), Some(e)) => return Err(e.clone()),
             (Err(e), None) => return Err(e),
         };
-        let errors = match cx.time("strategies", || strategies_with_sides(&program.module, &f, 0)) {
+        let asked = |span: Span| !chosen.iter().any(|c| c.auto && c.span == span);
+        let errors = match cx.time("strategies", || strategies_with_sides(&program.module, &f, 0, &asked)) {
             Ok((reference, sides)) => return Ok((f, reference, sides, chosen)),
             Err(e) => e,
         };

@@ -197,11 +197,15 @@ pub(crate) fn label_prefix(block: &mut Block<Est>, callee: &str, prefix: &str) {
 /// Adds an ordinal to labels that occur again.
 pub(crate) fn distinct_labels(block: &mut Block<Est>, seen: &mut HashMap<String, usize>) {
     each_label(block, &mut |label| {
-        let n = seen.entry(label.clone()).or_default();
-        if *n > 0 {
-            label.push_str(&format!("#{n}"));
+        let first = label.clone();
+        let mut n = seen.get(&first).copied().unwrap_or_default();
+        // A label with this ordinal may stand in the program already.
+        while seen.contains_key(label.as_str()) {
+            *label = format!("{first}#{n}");
+            n += 1;
         }
-        *n += 1;
+        seen.insert(first, n.max(1));
+        seen.entry(label.clone()).or_insert(1);
     });
 }
 

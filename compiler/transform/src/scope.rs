@@ -7,6 +7,7 @@
 //!
 //! ```text
 //!   T[ a + b ] = T[a] + T[b]      T[ -a ] = -T[a]      T[ c * a ] = c * T[a]      T[ a / c ] = T[a] / c      (c: no choice reaches it)
+//!   T[ c * a ] = c * T[a]                                where a choice is made inside the sum `a`, and `c` is known before
 //!   T[ sum(a) ] = T[a]            T[ (map i { r })] = T[r] in the body, once an iteration;  the same for stacks of a scan
 //!   T[ if c { a } else { b } ] = T[a] in one branch + T[b] in the other
 //!   T[ stop(a) ] = a, which is no cost: no gradient is wanted of it
@@ -70,6 +71,16 @@ pub(crate) enum Scale {
     Div(Atom),
 }
 
+impl Scale {
+    /// What is multiplied or divided by.
+    pub(crate) fn factor(self) -> Option<Atom> {
+        match self {
+            Scale::Neg => None,
+            Scale::Mul(c) | Scale::Div(c) => Some(c),
+        }
+    }
+}
+
 /// One summand of the estimate: every element of `atom`, in every iteration of the loops on `path`.
 #[derive(Clone, Debug)]
 pub(crate) struct Term {
@@ -117,7 +128,7 @@ impl<'f> Flow<'f> {
         Self::with(func, false, HashSet::new())
     }
 
-    /// Analyses `func` for a replay: scans and the loops in `unmatched` are not matched lane by lane.
+    /// Analyses `func` for a replay: slices of scans and the loops in `unmatched` are not matched lane by lane, nor are earlier or later steps.
     pub(crate) fn strict(func: &'f Func<Mid>, unmatched: HashSet<Var>) -> Self {
         Self::with(func, true, unmatched)
     }
@@ -257,7 +268,7 @@ impl<'f> Flow<'f> {
                     let n = s.carry.len();
                     let out = |(k, r): (usize, &Atom)| {
                         let d = self.of(*r);
-                        if k < n { left(d, s.index) } else { stacked(d, s.index) }
+                        if k < n { left(d, s.index) } else { stacked(if self.strict { steps(d, s.index) } else { d }, s.index) }
                     };
                     s.body.results.iter().enumerate().map(out).collect()
                 }
@@ -365,6 +376,32 @@ impl<'f> Flow<'f> {
         out
     }
 
+    /// Whether `atom`, in the block at `path`, is a sum inside of which a choice is made, after `factor` is known.
+    fn sum_of_choices(&self, atom: Atom, factor: Atom, path: &Path) -> bool {
+        let Some((own, i)) = atom.var().and_then(|v| self.defs.get(&v)) else { return false };
+        if own != path {
+            return false;
+        }
+        match &self.block_at(own).stmts[*i].op {
+            Op::Prim(Prim::Add | Prim::Sub | Prim::Neg | Prim::Mul, xs) => {
+                xs.iter().any(|x| self.sum_of_choices(*x, factor, path))
+            }
+            Op::Reduce { op: ReduceOp::Sum, x, .. } | Op::Reshape { x, .. } | Op::Transpose { x, .. } => {
+                self.sum_of_choices(*x, factor, path)
+            }
+            Op::Map { .. } | Op::If { .. } => {
+                let inside = |k: usize| path.iter().copied().chain([(*i, k)]).collect::<Path>();
+                let (then, els) = (inside(0), inside(1));
+                let def = factor.var().and_then(|v| self.defs.get(&v));
+                if def.is_some_and(|(p, n)| p == path && n >= i) {
+                    return false;
+                }
+                self.choices.iter().any(|(_, p, _)| p.starts_with(&then) || p.starts_with(&els))
+            }
+            _ => false,
+        }
+    }
+
     fn decompose(&self, atom: Atom, path: Path, scale: Vec<Scale>, out: &mut Vec<Term>) {
         let scaled = |s: Scale| scale.iter().copied().chain([s]).collect::<Vec<_>>();
         let within = |i: usize, k: usize| path.iter().copied().chain([(i, k)]).collect::<Path>();
@@ -384,6 +421,12 @@ impl<'f> Flow<'f> {
                     return self.decompose(xs[1], path, scaled(Scale::Mul(xs[0])), out);
                 }
                 Op::Prim(Prim::Mul, xs) if free(xs[1]) && rank(xs[0]) == rank(atom) => {
+                    return self.decompose(xs[0], path, scaled(Scale::Mul(xs[1])), out);
+                }
+                Op::Prim(Prim::Mul, xs) if rank(xs[0]) == 0 && rank(atom) == 0 && self.sum_of_choices(xs[1], xs[0], &path) => {
+                    return self.decompose(xs[1], path, scaled(Scale::Mul(xs[0])), out);
+                }
+                Op::Prim(Prim::Mul, xs) if rank(xs[1]) == 0 && rank(atom) == 0 && self.sum_of_choices(xs[0], xs[1], &path) => {
                     return self.decompose(xs[0], path, scaled(Scale::Mul(xs[1])), out);
                 }
                 Op::Prim(Prim::Div, xs) if free(xs[1]) && rank(xs[0]) == rank(atom) => {
@@ -419,6 +462,9 @@ impl<'f> Flow<'f> {
             if let Some(c) = self.control.get(&path[..n]) {
                 deps = join(deps, c);
             }
+        }
+        for c in scale.iter().filter_map(|s| s.factor()) {
+            deps = join(deps, &self.of(c));
         }
         let stopped = stmt.is_some_and(|(_, _, s)| matches!(s.op, Op::Stop(_)));
         out.push(Term { path, atom, scale, stopped, deps });
@@ -466,6 +512,11 @@ fn stacked(d: Deps, index: Var) -> Deps {
         Align::Axis(n, o) => Align::Axis(n + 1, o),
         other => other,
     })
+}
+
+/// Without the order of steps: in a step, either the same one's choice counts or any.
+fn steps(d: Deps, index: Var) -> Deps {
+    each(d, |a| if matches!(a, Align::Loop(l, o) if l == index && o != Order::Same) { Align::All } else { a })
 }
 
 /// The last value of a carry.

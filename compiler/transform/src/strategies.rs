@@ -18,8 +18,8 @@
 //! sites: calls of one `k` share their random numbers. Value-only runs have no terms of their own, so nested
 //! choices cost one run each. Where a run is multiplied by a density that is 0 it is not made.
 //!
-//! Not handled: several calls inside a scan of more than 16 steps (E0502); runs with random numbers of their own (E0503); lanes that a cost couples, where several
-//! calls are differentiated (E0407).
+//! Where several calls are differentiated, scans around the choice are unrolled, and so are loops whose lanes a cost couples: up to 16 steps and lanes
+//! (E0502, E0407 beyond). Runs for values only are loops in scans of any length.
 
 mod class;
 mod cost;
@@ -46,12 +46,15 @@ use ppl_diag::{Code, Diagnostic};
 ///
 /// Other results pass through with their values. Errors: a strategy's program or its use is not supported (E0404 to E0408, E0502, E0503).
 pub fn strategies(module: &Module, func: &Func<Est>, estimate: usize) -> Result<Func<Det>, Vec<Diagnostic>> {
-    let (mut f, _) = strategies_with_sides(module, func, estimate)?;
+    let (mut f, _) = strategies_with_sides(module, func, estimate, &|_| true)?;
     f.body.results.truncate(func.body.results.len());
     Ok(f)
 }
 
 /// As [`strategies`]; what strategies return besides the estimate are further real scalar results, in the order of the list.
+///
+/// `asked`: whether the author asked for the strategy of the choice at a place. Loops are unrolled for a strategy that was not asked for up to 4 steps and
+/// lanes only.
 ///
 /// # Errors
 /// As [`strategies`].
@@ -59,8 +62,9 @@ pub fn strategies_with_sides(
     module: &Module,
     func: &Func<Est>,
     estimate: usize,
+    asked: &dyn Fn(ppl_diag::Span) -> bool,
 ) -> Result<(Func<Det>, Vec<SideOf>), Vec<Diagnostic>> {
-    surrogate(module, func, estimate, true)
+    surrogate(module, func, estimate, true, asked)
 }
 
 /// As [`strategies`], with every score multiplied by the whole estimate: what scoping saves is the difference in variance.
@@ -68,7 +72,7 @@ pub fn strategies_with_sides(
 /// # Errors
 /// As [`strategies`].
 pub fn strategies_unscoped(module: &Module, func: &Func<Est>, estimate: usize) -> Result<Func<Det>, Vec<Diagnostic>> {
-    let (mut f, _) = surrogate(module, func, estimate, false)?;
+    let (mut f, _) = surrogate(module, func, estimate, false, &|_| true)?;
     f.body.results.truncate(func.body.results.len());
     Ok(f)
 }
@@ -76,26 +80,42 @@ pub fn strategies_unscoped(module: &Module, func: &Func<Est>, estimate: usize) -
 /// A surrogate, and what its results behind those of `func` are.
 type WithSides = (Func<Det>, Vec<SideOf>);
 
-fn surrogate(module: &Module, func: &Func<Est>, estimate: usize, scoped: bool) -> Result<WithSides, Vec<Diagnostic>> {
+fn surrogate(
+    module: &Module,
+    func: &Func<Est>,
+    estimate: usize,
+    scoped: bool,
+    asked: &dyn Fn(ppl_diag::Span) -> bool,
+) -> Result<WithSides, Vec<Diagnostic>> {
     unresolved(func)?;
     let known = strategies_of(module, func)?;
-    let func = unroll::unroll(func, &known)?;
+    let mut func = unroll::unroll(func, &known, asked)?;
     let mut lower = Lower::new(module, &known, false);
-    let mut f = lower.function(&func);
-    if !lower.errors.is_empty() {
-        return Err(lower.errors);
-    }
-    let plans = lower.plans;
-    f = prune::prune(f);
+    let mut f = lowered(&mut lower, &func)?;
     // Each round removes one choice, and the copies of later ones stand inside fewer choices than before.
-    while let Some(next) = split::split(&f, &plans, estimate).map_err(|d| vec![d])? {
-        f = prune::prune(next);
+    loop {
+        match split::split(&f, &lower.plans, estimate) {
+            Ok(None) => break,
+            Ok(Some(next)) => f = prune::prune(next),
+            Err(c) if c.lanes > unroll::limit(asked(c.span)) => return Err(vec![c.error]),
+            Err(c) => {
+                let Some(next) = unroll::lanes(&func, &c.label, &c.loops) else { return Err(vec![c.error]) };
+                func = next;
+                lower = Lower::new(module, &known, false);
+                f = lowered(&mut lower, &func)?;
+            }
+        }
         if size(&f.body) > SIZE_LIMIT {
-            return Err(vec![too_large(&func)]);
+            return Err(vec![too_large(&func, &lower.plans)]);
         }
     }
-    let (f, sides) = terms::terms(&f, &plans, estimate, scoped);
-    Ok((to_det(&prune::prune(f), &plans), sides))
+    let (f, sides) = terms::terms(&f, &lower.plans, estimate, scoped);
+    Ok((to_det(&prune::prune(f), &lower.plans), sides))
+}
+
+fn lowered(lower: &mut Lower<'_>, func: &Func<Est>) -> Result<Func<mid::Mid>, Vec<Diagnostic>> {
+    let f = lower.function(func);
+    if lower.errors.is_empty() { Ok(prune::prune(f)) } else { Err(std::mem::take(&mut lower.errors)) }
 }
 
 /// `func` with every sample a plain draw: values without gradients of the draws.
@@ -118,11 +138,17 @@ fn size(block: &ppl_core::Block<Mid>) -> usize {
     block.stmts.iter().map(|s| 1 + ppl_core::op_blocks(&s.op).into_iter().map(size).sum::<usize>()).sum()
 }
 
-fn too_large(func: &Func<Est>) -> Diagnostic {
-    Diagnostic::error(Code("E0408"), "the choices of this program are enumerated in too many combinations")
-        .label(func.span, format!("more than {SIZE_LIMIT} operations"))
+fn too_large(func: &Func<Est>, plans: &[Plan]) -> Diagnostic {
+    let d = Diagnostic::error(Code("E0408"), "the choices of this program are enumerated in too many combinations")
+        .label(func.span, format!("more than {SIZE_LIMIT} operations"));
+    let mut spans: Vec<_> = plans.iter().filter(|p| matches!(p.kind, PlanKind::Whole { .. })).map(|p| p.span).collect();
+    spans.dedup();
+    spans.truncate(8);
+    spans
+        .into_iter()
+        .fold(d, |d, s| d.label(s, "its values are summed"))
         .note("each choice is summed for every value of the ones that it depends on")
-        .help("use another strategy for some of them, such as `by measure_valued` or `by reinforce`")
+        .help("use another strategy for some of them, such as `by local_expectation` or `by reinforce`")
 }
 
 fn unresolved(func: &Func<Est>) -> Result<(), Vec<Diagnostic>> {

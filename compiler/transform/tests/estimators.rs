@@ -304,28 +304,49 @@ fn scans_sum_costs_from_each_step_on() {
     }
 }
 
-#[test]
-fn long_scans_refuse_runs_of_the_continuation() {
-    let m = module(
-        "est fn @objective(%p: float) -> (float) {
-           %s, %cs = scan %t in 40 carry (%c: float = 0.0) : float, float[40] {
-             %b = sample dist@1(%p) as q.b by strategy@3() : bool
-             %n = select %b, 1.0, %c : float
+fn long_scan(strategy: &str) -> Module {
+    module(&format!(
+        "est fn @objective(%p: float, %w: float) -> (float) {{
+           %s, %cs = scan %t in 40 carry (%c: float = 0.0) : float, float[40] {{
+             %b = sample dist@1(%p) as q.b by {strategy} : bool
+             %h = mul 0.5, %c : float
+             %n = select %b, %w, %h : float
              ret %n, %n
-           }
-           ret %s
-         }",
-    );
+           }}
+           %l = reduce sum %cs axes [0] : float
+           %r = add %s, %l : float
+           ret %r
+         }}"
+    ))
+}
+
+#[test]
+fn long_scans_replay_their_later_steps() {
+    // The expected carry is p w + (1 - p) / 2 times the one before.
+    let exact = |x: &[f64]| {
+        let (mut c, mut sum) = (0.0, 0.0);
+        for _ in 0..40 {
+            c = x[0] * x[1] + (1.0 - x[0]) * 0.5 * c;
+            sum += c;
+        }
+        c + sum
+    };
+    check(&long_scan("strategy@3()"), &[0.3, 1.7], 400, exact);
+}
+
+#[test]
+fn long_scans_refuse_differentiated_runs() {
+    let m = long_scan("strategy@2()");
     let e = strategies(&m, &objective(&m), 0).expect_err("refused");
     assert_eq!(e[0].code.0, "E0502");
     assert!(e[0].title.contains("q.b"), "{}", e[0].title);
 }
 
 /// Lanes that the cost couples: a product of sums.
-fn coupled(strategy: &str) -> Module {
+fn coupled(strategy: &str, lanes: usize) -> Module {
     module(&format!(
         "est fn @objective(%p: float, %w: float) -> (float) {{
-           %c = map %n in 3 : float[3] {{
+           %c = map %n in {lanes} : float[{lanes}] {{
              %b = sample dist@1(%p) as q.b by {strategy} : bool
              %d = select %b, %w, 1.0 : float
              ret %d
@@ -339,10 +360,12 @@ fn coupled(strategy: &str) -> Module {
 #[test]
 fn coupled_lanes() {
     let exact = |x: &[f64]| (x[0] * x[1] + 1.0 - x[0]).powi(3);
-    for s in ["strategy@3()", "strategy@4(0.0)"] {
-        check(&coupled(s), &[0.3, 1.5], 2000, exact);
+    for s in ["strategy@2()", "strategy@3()", "strategy@4(0.0)"] {
+        check(&coupled(s, 3), &[0.3, 1.5], 2000, exact);
     }
-    let m = coupled("strategy@2()");
+    // All combinations of a few lanes: no variance. Of many: refused.
+    assert!(means(&surrogate(&coupled("strategy@2()", 5)), &[0.3, 1.5], 20)[0].1 < 1e-8);
+    let m = coupled("strategy@2()", 20);
     let e = strategies(&m, &objective(&m), 0).expect_err("refused");
     assert_eq!(e[0].code.0, "E0407");
 }

@@ -36,7 +36,7 @@ pub(super) const CODES: &[CodeInfo] = &[
     CodeInfo {
         code: Code("E0407"),
         name: "lanes of an enumerated choice are coupled",
-        page: "A choice in a plate is summed over its values, one element at a time, which is exact where the objective is a sum over elements. Here some cost depends on several elements together (a product, `log_mean_exp`, a loop that carries a value), so that every combination would have to be run.\n\nUse `by measure_valued` or `by reinforce` for this choice, or an objective that is a sum over elements.",
+        page: "A choice in a plate is summed over its values, one element at a time, which is exact where the objective is a sum over elements. Here some cost depends on several elements together (a product, `log_mean_exp`, a loop that carries a value), so that every combination has to be run: their number is exponential in that of the elements, and up to 16 of these are taken.\n\nUse `by local_expectation`, `by measure_valued` or `by reinforce` for this choice, or an objective that is a sum over elements.",
     },
     CodeInfo {
         code: Code("E0408"),

@@ -11,7 +11,7 @@ pub(super) const CODES: &[CodeInfo] = &[
     CodeInfo {
         code: Code("E0502"),
         name: "a continuation in a loop that carries a value",
-        page: "Some strategies (enumerate, measure_valued) run the rest of the objective again for other values of a choice. Inside a loop that carries a value this is compiled for up to 16 steps, which are then unrolled; a strategy's own program may call `k` in loops without `carry` only.\n\nUse `by reinforce`: its cost is summed from each step on.",
+        page: "A strategy that differentiates several runs of the rest of the objective (enumerate) multiplies them with those of the choices that follow. Inside a loop that carries a value this is done for up to 16 steps, which are then unrolled. A strategy's own program may call `k` in loops without `carry` only.\n\nUse `by local_expectation` or `by measure_valued`, whose further runs give costs only: they go on from each step, in loops of any length. Or use `by reinforce`: its cost is summed from each step on.",
     },
     CodeInfo {
         code: Code("E0503"),

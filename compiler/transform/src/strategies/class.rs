@@ -25,13 +25,9 @@ pub(crate) enum Class {
 }
 
 impl Class {
-    /// Whether the continuation is run anew for this choice.
-    pub(crate) fn replays(self, f: &Func<Est>) -> bool {
-        match self {
-            Class::Tail { .. } | Class::Weighted { .. } => false,
-            Class::Whole => true,
-            Class::Term { .. } => calls(&f.body) > 1,
-        }
+    /// Whether several runs of the continuation are differentiated.
+    pub(crate) fn differentiates_runs(self) -> bool {
+        self == Class::Whole
     }
 }
 

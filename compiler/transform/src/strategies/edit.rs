@@ -19,8 +19,8 @@ pub(crate) struct Edit<'a> {
     exported: HashMap<(Var, Path), Atom>,
     /// What an index of the program's loops is in the nest under construction.
     pub(crate) index: HashMap<Var, Atom>,
-    /// What has been read, for each open block.
-    read: Vec<HashMap<Var, Atom>>,
+    /// What has been read at which indices, for each open block.
+    read: Vec<HashMap<(Var, Vec<Var>), Atom>>,
 }
 
 /// Blocks that a nest has opened.
@@ -213,17 +213,18 @@ impl<'a> Edit<'a> {
             return *i;
         }
         let Some(path) = self.at.get(&v).filter(|p| !p.is_empty()) else { return a };
-        if let Some(known) = self.read.iter().find_map(|r| r.get(&v)) {
+        let indices: Vec<Atom> =
+            crate::scope::loops(self.from, path).iter().filter_map(|l| self.index.get(&l.index).copied()).collect();
+        let key = (v, indices.iter().filter_map(|i| i.var()).collect());
+        if let Some(known) = self.read.iter().find_map(|r| r.get(&key)) {
             return *known;
         }
         let mut value = self.export(a, path);
-        for l in crate::scope::loops(self.from, path) {
-            if let Some(i) = self.index.get(&l.index) {
-                value = self.b.gather(value, *i, 0);
-            }
+        for i in &indices {
+            value = self.b.gather(value, *i, 0);
         }
         if let Some(r) = self.read.last_mut() {
-            r.insert(v, value);
+            r.insert(key, value);
         }
         value
     }

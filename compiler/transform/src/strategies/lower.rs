@@ -37,8 +37,8 @@ pub(crate) struct Lower<'m> {
     pub(crate) tails: Vec<(String, String, Span)>,
     /// Parameters of the whole function.
     params: Vec<Atom>,
-    lanes: Vec<(Atom, usize)>,
-    times: Vec<(Atom, usize)>,
+    /// Indices and lengths of the loops around, outermost first.
+    lanes: Vec<Lane>,
     /// Path of the sites, and the number of the next one.
     path: String,
     next: usize,
@@ -56,7 +56,6 @@ impl<'m> Lower<'m> {
             tails: Vec::new(),
             params: Vec::new(),
             lanes: Vec::new(),
-            times: Vec::new(),
             path: String::new(),
             next: 0,
         }
@@ -101,13 +100,13 @@ impl<'m> Lower<'m> {
     /// A deterministic function's body, in place, its draws at this path.
     fn det(&mut self, b: &mut Builder<Mid>, id: DetId, args: &[Atom]) -> Vec<Atom> {
         let f = flat_det(self.module, id, 0);
-        let mut hook = Draws { path: &self.path, next: &mut self.next, lanes: &self.lanes, times: &self.times };
+        let mut hook = Draws { path: &self.path, next: &mut self.next, lanes: &self.lanes };
         Cx::new(&f, args).block(b, &mut hook, &f.body)
     }
 
     /// Loop indices around the statement.
     fn indices(&self) -> Vec<Atom> {
-        self.lanes.iter().chain(&self.times).map(|(a, _)| *a).collect()
+        self.lanes.iter().map(|l| l.index).collect()
     }
 
     fn sample(&mut self, b: &mut Builder<Mid>, dist: &DistUse, strategy: &StrategyUse, label: &str, span: Span) -> Vec<Atom> {
@@ -228,13 +227,11 @@ impl<'m> Lower<'m> {
 
         let mut b = Builder::<Mid>::new(format!("{}.term", f.name));
         b.span = span;
-        let (lanes, times, path, next) = (self.lanes.clone(), self.times.clone(), self.path.clone(), self.next);
+        let (lanes, path, next) = (self.lanes.clone(), self.path.clone(), self.next);
         // The term is a function with variables of its own.
         let origins = std::mem::take(&mut self.origins);
         // Times become lanes: the terms of a scan's steps are independent of each other.
-        let all: Vec<usize> = lanes.iter().chain(&times).map(|(_, n)| *n).collect();
-        self.lanes = all.into_iter().map(|n| (b.param("i", Ty::INT).into(), n)).collect();
-        self.times.clear();
+        self.lanes = lanes.iter().map(|l| Lane { index: b.param("i", Ty::INT).into(), len: l.len, scan: false }).collect();
         let mut cx = Cx { from: &est, map: HashMap::new() };
         for v in &captured {
             let p = b.param(f.vars[v.index()].name.clone(), f.ty(*v).clone());
@@ -248,7 +245,7 @@ impl<'m> Lower<'m> {
         for (x, (_, negated)) in outs.into_iter().zip(leaves).take(summed) {
             total = if negated { real(&mut b, Prim::Sub, &[total, x]) } else { crate::expand::add(&mut b, total, x) };
         }
-        (self.lanes, self.times, self.path, self.next) = (lanes, times, path, next);
+        (self.lanes, self.path, self.next) = (lanes, path, next);
         self.origins = origins;
         (b.finish(std::iter::once(total).chain(sides).collect()), captured.into_iter().map(Atom::Var).collect())
     }
@@ -263,13 +260,12 @@ impl<'m> Lower<'m> {
         plan: &dyn Fn(PlanKind) -> Plan,
         span: Span,
     ) -> Vec<Atom> {
-        let (lanes, times) = (self.lanes.clone(), self.times.clone());
+        let lanes = self.lanes.clone();
         let make = |this: &mut Self, draw: bool| {
             let mut fb = Builder::<Mid>::new(f.name.clone());
             fb.span = span;
             let params: Vec<Atom> = args.iter().map(|a| b.ty(*a)).map(|t| fb.param("p", t).into()).collect();
-            let mut index = |list: &[(Atom, usize)]| list.iter().map(|(_, n)| (fb.param("i", Ty::INT).into(), *n)).collect();
-            (this.lanes, this.times) = (index(&lanes), index(&times));
+            this.lanes = lanes.iter().map(|l| Lane { index: fb.param("i", Ty::INT).into(), ..*l }).collect();
             let results = if draw {
                 let dist = DistUse { dist: dist.dist, args: params[..dist.args.len()].to_vec() };
                 this.draw(&mut fb, &dist, true, span)
@@ -281,7 +277,7 @@ impl<'m> Lower<'m> {
         let origins = std::mem::take(&mut self.origins);
         let (draw, whole) = (make(self, true), make(self, false));
         self.origins = origins;
-        (self.lanes, self.times) = (lanes, times);
+        self.lanes = lanes;
         let ty = self.module.dist(dist.dist).event.clone();
         let args = [args, &self.indices()].concat();
         self.plans.push(plan(PlanKind::Whole { whole, draw }));
@@ -329,26 +325,28 @@ impl Hook<Est, Mid> for Lower<'_> {
     }
 
     fn begin(&mut self, _: &mut Builder<Mid>, head: Head) {
-        let list = if head.scan { &mut self.times } else { &mut self.lanes };
-        list.push((head.index.into(), head.len));
+        self.lanes.push(Lane { index: head.index.into(), len: head.len, scan: head.scan });
     }
 
-    fn end(&mut self, _: &mut Builder<Mid>, head: Head) -> Vec<Atom> {
-        if head.scan {
-            self.times.pop()
-        } else {
-            self.lanes.pop()
-        };
+    fn end(&mut self, _: &mut Builder<Mid>, _: Head) -> Vec<Atom> {
+        self.lanes.pop();
         Vec::new()
     }
+}
+
+/// A loop around a statement.
+#[derive(Clone, Copy, Debug)]
+struct Lane {
+    index: Atom,
+    len: usize,
+    scan: bool,
 }
 
 /// Gives a distribution program's draws their sites, lanes and times.
 struct Draws<'a> {
     path: &'a str,
     next: &'a mut usize,
-    lanes: &'a [(Atom, usize)],
-    times: &'a [(Atom, usize)],
+    lanes: &'a [Lane],
 }
 
 impl Hook<Det, Mid> for Draws<'_> {
@@ -357,8 +355,9 @@ impl Hook<Det, Mid> for Draws<'_> {
         ppl_core::RandomOp::map_atoms(&mut r, &mut |a| cx.atom(a));
         r.site = fnv1a(&format!("{}/{}", self.path, self.next));
         *self.next += 1;
-        r.lanes.splice(0..0, self.lanes.iter().copied());
-        r.times.splice(0..0, self.times.iter().copied());
+        let of = |scan: bool| self.lanes.iter().filter(move |l| l.scan == scan).map(|l| (l.index, l.len));
+        r.lanes.splice(0..0, of(false));
+        r.times.splice(0..0, of(true));
         let outs = cx.declare(stmt, std::iter::empty());
         b.emit(Op::Random(MidRandom::Rng(r)), outs).into_iter().map(Atom::Var).collect()
     }

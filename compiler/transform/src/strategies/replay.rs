@@ -6,15 +6,22 @@
 //!
 //! Only statements that depend on the choice are repeated; all other values are read from the program's run. Draws keep their sites, so that
 //! all calls share their random numbers. In a map whose iterations correspond to the choice's lanes one iteration is repeated; where a value
-//! mixes lanes, it is computed with this lane's element replaced.
+//! mixes lanes, it is computed with this lane's element replaced. A scan around the choice goes on from its step:
 //!
-//! A variable that is aligned with lanes along some axes is kept without these axes (its *view*).
+//! ```text
+//!   scan t < n carry c { b }, the choice in b at step t    ->    the rest of b at t, with x;
+//!                                                                scan u < n carry c' { if u > t { b } else { c' } }, c' from step t
+//! ```
+//!
+//! so all steps' runs are a loop of loops, whose text does not grow with `n`. A variable that is aligned with lanes along some axes is kept without these axes (its *view*).
 
-use super::edit::{Edit, Open};
-use super::mid::{Mid, MidRandom};
-use crate::expand::real;
-use crate::scope::{Align, Bits, Deps, Flow, Path, Scale, Term};
-use ppl_core::{Atom, DType, Func, Op, Prim, Scan, Stmt, Ty, Var};
+mod run;
+
+use super::edit::Edit;
+use super::mid::Mid;
+use crate::scope::{Align, Bits, Deps, Flow, Loop, Order, Path, Term};
+use ppl_core::{Atom, Func, Op, Var};
+use run::Run;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
@@ -85,12 +92,15 @@ impl<'f> Replays<'f> {
                 terms,
                 needed: BTreeSet::new(),
                 matched: HashMap::new(),
+                loops: crate::scope::loops(self.func, path),
+                again: HashMap::new(),
                 statements: HashMap::new(),
                 group: None,
             };
             c.need();
             let mixed = c.matching(&own);
             if mixed.is_empty() {
+                c.matching_later();
                 c.index();
                 return c;
             }
@@ -124,6 +134,10 @@ pub(crate) struct Continuation<'f> {
     pub(crate) needed: BTreeSet<Var>,
     /// Loops of which one iteration is repeated, with the level.
     matched: HashMap<Var, usize>,
+    /// The loops around the choice.
+    loops: Vec<Loop>,
+    /// Those inside a scan of which one iteration is repeated in the scan's later steps, with the level.
+    again: HashMap<Var, usize>,
     /// By block, the statements that are repeated, and whether terms stand in them.
     statements: HashMap<Path, BTreeMap<usize, bool>>,
     group: Option<Group>,
@@ -144,6 +158,7 @@ impl Continuation<'_> {
         let flow = &self.base.flow;
         let mut work: Vec<Atom> = self.terms.iter().map(|t| t.atom).collect();
         for t in &self.terms {
+            work.extend(t.scale.iter().filter_map(|s| s.factor()));
             for n in 0..t.path.len() {
                 if let Op::If { cond, .. } = &flow.block_at(&t.path[..n]).stmts[t.path[n].0].op {
                     work.push(*cond);
@@ -165,35 +180,62 @@ impl Continuation<'_> {
     }
 
     /// Finds the loops of which one iteration is repeated; returns those in which lanes correspond for some values only.
+    ///
+    /// An array along the lanes that is read inside such a loop is read at this lane.
     fn matching(&mut self, own: &HashSet<Var>) -> Vec<Var> {
-        let mut found: BTreeMap<Var, BTreeSet<Option<usize>>> = BTreeMap::new();
-        let mut add = |path: &Path, aligns: &[Align]| {
+        let levels = self.loops.len();
+        // For each loop: the levels that it corresponds to for some value, whether for none, and the levels that could be any value's.
+        let mut found: BTreeMap<Var, (BTreeSet<usize>, bool, BTreeSet<usize>)> = BTreeMap::new();
+        let mut add = |path: &Path, aligns: &[Align], term: bool| {
             for l in self.base.flow.loops(path).iter().filter(|l| !l.scan && !own.contains(&l.index)) {
-                let level = aligns.iter().position(|a| matches!(a, Align::Loop(m, _) if *m == l.index));
-                found.entry(l.index).or_default().insert(level);
+                let (some, none, could) = found.entry(l.index).or_insert_with(|| (BTreeSet::new(), false, (0..levels).collect()));
+                match aligns.iter().position(|a| matches!(a, Align::Loop(m, _) if *m == l.index)) {
+                    Some(level) => {
+                        some.insert(level);
+                    }
+                    None => {
+                        *none = true;
+                        could.retain(|n| !term && matches!(aligns.get(*n), Some(Align::Axis(..))));
+                    }
+                }
             }
         };
         for v in &self.needed {
             if let (Some(path), Some(aligns)) = (self.base.flow.at.get(v), self.on(Atom::Var(*v))) {
-                add(path, aligns);
+                add(path, aligns, false);
             }
         }
         for t in &self.terms {
             if let Some(aligns) = self.aligned(&t.deps) {
-                add(&t.path, aligns);
+                add(&t.path, aligns, true);
             }
         }
         let mut mixed = Vec::new();
-        for (index, levels) in found {
-            match levels.into_iter().collect::<Vec<_>>()[..] {
-                [Some(level)] => {
+        for (index, (some, none, could)) in found {
+            match some.into_iter().collect::<Vec<_>>()[..] {
+                [] => {}
+                [level] if !none || could.contains(&level) => {
                     self.matched.insert(index, level);
                 }
-                [] | [None] => {}
                 _ => mixed.push(index),
             }
         }
         mixed
+    }
+
+    /// Finds the maps around the choice of which later steps of a scan repeat one iteration: what depends on the choice there does so lane by lane.
+    fn matching_later(&mut self) {
+        let first = self.loops.iter().position(|l| l.scan).unwrap_or(self.loops.len());
+        for (level, l) in self.loops.iter().enumerate().skip(first).filter(|(_, l)| !l.scan) {
+            let inside = |path: &Path| self.base.flow.loops(path).contains(l);
+            let same = |aligns: Option<&Vec<Align>>| aligns.is_none_or(|a| a[level] == Align::Loop(l.index, Order::Same));
+            let needed = self.needed.iter().filter(|v| self.base.flow.at.get(v).is_some_and(inside));
+            if needed.into_iter().all(|v| same(self.on(Atom::Var(*v))))
+                && self.terms.iter().filter(|t| inside(&t.path)).all(|t| same(self.aligned(&t.deps)))
+            {
+                self.again.insert(l.index, level);
+            }
+        }
     }
 
     /// Lists the statements that are repeated.
@@ -215,7 +257,7 @@ impl Continuation<'_> {
     /// `differentiable`: other choices in the continuation keep their strategies.
     pub(crate) fn run(&self, e: &mut Edit<'_>, x: Atom, lanes: &[Atom], differentiable: bool) -> Atom {
         let views = self.choice.map(|c| (c, x)).into_iter().collect();
-        let r = Run { c: self, lanes, views, differentiable, lane: None };
+        let r = Run::new(self, lanes, views, differentiable, None);
         self.outward(e, r, self.path.len(), None)
     }
 
@@ -223,7 +265,7 @@ impl Continuation<'_> {
     pub(crate) fn run_lanes(&self, e: &mut Edit<'_>, xs: &[Atom], lanes: &[Atom]) -> Atom {
         let lane = e.b.index_var("lane");
         e.begin();
-        let r = Run { c: self, lanes, views: HashMap::new(), differentiable: false, lane: Some((lane.into(), xs)) };
+        let r = Run::new(self, lanes, HashMap::new(), false, Some((lane.into(), xs)));
         let cost = self.outward(e, r, self.path.len(), None);
         let body = e.end(vec![cost]);
         e.b.map(xs.len(), lane, body)[0].into()
@@ -231,7 +273,8 @@ impl Continuation<'_> {
 
     /// Emits the cost of the lane where the branch at position `depth` of the choice's path was not taken.
     pub(crate) fn skipped(&self, e: &mut Edit<'_>, depth: usize, lanes: &[Atom]) -> Atom {
-        let r = Run { c: self, lanes, views: HashMap::new(), differentiable: true, lane: None };
+        let loops = self.base.flow.loops(&self.path[..depth]).len();
+        let r = Run::new(self, lanes, HashMap::new(), true, None).outside(loops);
         self.outward(e, r, depth, Some(depth))
     }
 
@@ -247,365 +290,15 @@ impl Continuation<'_> {
                 let (i, k) = self.path[n];
                 let k = if skipped == Some(n) { 1 - k } else { k };
                 let stmt = &self.base.flow.block_at(&path).stmts[i];
-                let inner = ppl_core::op_blocks(&stmt.op)[k];
-                for (out, result) in stmt.outs.iter().zip(&inner.results) {
-                    if self.needed.contains(out) {
-                        let view = r.operand(e, *result, &r.dropped((*out).into()).inner(&stmt.op));
-                        r.views.insert(*out, view);
-                    }
+                if let Op::Scan(s) = &stmt.op {
+                    costs.push(r.rest(e, &self.path[..=n], stmt, s));
+                } else {
+                    r.leave(e, stmt, k);
                 }
             }
             costs.push(r.block(e, &path, from));
         }
         e.index = saved;
         crate::expand::sum(&mut e.b, costs)
-    }
-}
-
-/// Axes of a result, from those of the output it becomes.
-trait Inner {
-    fn inner(self, op: &Op<Mid>) -> Dropped;
-}
-
-impl Inner for Dropped {
-    fn inner(self, op: &Op<Mid>) -> Dropped {
-        match op {
-            // The first axis counts the iterations, of which there is one.
-            Op::Map { .. } | Op::Scan(_) => self.into_iter().filter(|(a, _)| *a > 0).map(|(a, l)| (a - 1, l)).collect(),
-            _ => self,
-        }
-    }
-}
-
-struct Run<'c, 'f> {
-    c: &'c Continuation<'f>,
-    lanes: &'c [Atom],
-    /// Dependent variables, without the axes of [`Run::dropped`].
-    views: HashMap<Var, Atom>,
-    differentiable: bool,
-    /// In a group's run: its lane, and the values of all lanes.
-    lane: Option<(Atom, &'c [Atom])>,
-}
-
-impl Run<'_, '_> {
-    fn dropped(&self, a: Atom) -> Dropped {
-        let mut out = Dropped::new();
-        for (level, align) in self.c.on(a).into_iter().flatten().enumerate() {
-            if let Align::Axis(axis, _) = align {
-                out.entry(*axis).or_insert(level);
-            }
-        }
-        out
-    }
-
-    /// The block's statements from `from` on, then its terms; returns their sum.
-    fn block(&mut self, e: &mut Edit<'_>, path: &Path, from: usize) -> Atom {
-        let block = self.c.base.flow.block_at(path);
-        let mut costs = Vec::new();
-        for (i, terms) in self.c.statements.get(path).into_iter().flat_map(|s| s.range(from..)) {
-            costs.extend(self.stmt(e, path, *i, &block.stmts[*i], *terms));
-        }
-        for t in self.c.terms.iter().filter(|t| t.path == *path) {
-            let dropped = self.dropped(t.atom);
-            let mut value = self.operand(e, t.atom, &dropped);
-            value = e.b.sum_all(value);
-            for s in &t.scale {
-                value = match s {
-                    Scale::Neg => real(&mut e.b, Prim::Neg, &[value]),
-                    Scale::Mul(c) => {
-                        let c = e.bring(*c);
-                        real(&mut e.b, Prim::Mul, &[value, c])
-                    }
-                    Scale::Div(c) => {
-                        let c = e.bring(*c);
-                        real(&mut e.b, Prim::Div, &[value, c])
-                    }
-                };
-            }
-            costs.push(self.masked(e, t, value));
-        }
-        crate::expand::sum(&mut e.b, costs)
-    }
-
-    /// A term counts in the lanes of choices that it depends on.
-    fn masked(&self, e: &mut Edit<'_>, t: &Term, value: Atom) -> Atom {
-        let (Some(group), Some((lane, _))) = (&self.c.group, self.lane) else { return value };
-        let mut mine = Bits::default();
-        for c in t.deps.all().intersection(&group.choices).iter() {
-            if let Some((first, n)) = group.lanes.get(&c) {
-                (*first..first + n).for_each(|l| mine.insert(l));
-            }
-        }
-        let test = |e: &mut Edit<'_>, p: Prim, xs: &[Atom]| e.b.emit1(Op::Prim(p, xs.to_vec()), "counts", Ty::BOOL);
-        let mut any = None;
-        for (first, end) in mine.intervals() {
-            let from = (first > 0).then(|| test(e, Prim::Ge, &[lane, Atom::int(first as i64)]));
-            let to = (end < group.len).then(|| test(e, Prim::Lt, &[lane, Atom::int(end as i64)]));
-            let both = match (from, to) {
-                (Some(a), Some(b)) => test(e, Prim::And, &[a, b]),
-                (Some(a), None) | (None, Some(a)) => a,
-                (None, None) => return value,
-            };
-            any = Some(any.map_or(both, |a| test(e, Prim::Or, &[a, both])));
-        }
-        any.map_or(Atom::float(0.0), |c| real(&mut e.b, Prim::Select, &[c, value, Atom::float(0.0)]))
-    }
-
-    /// The value of a choice of the group: in its own lanes what they replace it by.
-    fn replaced(&self, e: &mut Edit<'_>, choice: Var, value: Atom) -> Atom {
-        let own = self.c.group.as_ref().and_then(|g| g.lanes.get(&self.c.base.flow.numbers.of(choice)?));
-        let (Some((first, n)), Some((lane, xs))) = (own, self.lane) else { return value };
-        (*first..first + n).fold(value, |v, l| {
-            let here = e.b.emit1(Op::Prim(Prim::Eq, vec![lane, Atom::int(l as i64)]), "here", Ty::BOOL);
-            let ty = e.b.ty(v);
-            e.b.emit1(Op::Prim(Prim::Select, vec![here, xs[l], v]), "x", ty)
-        })
-    }
-
-    /// One statement; returns the cost inside it.
-    fn stmt(&mut self, e: &mut Edit<'_>, path: &Path, i: usize, stmt: &Stmt<Mid>, terms: bool) -> Option<Atom> {
-        e.b.span = stmt.span;
-        let wanted: Vec<usize> = (0..stmt.outs.len()).filter(|k| self.c.needed.contains(&stmt.outs[*k])).collect();
-        let inner = |k: usize| path.iter().copied().chain([(i, k)]).collect::<Path>();
-        match &stmt.op {
-            Op::Map { len, index, body } => {
-                if let Some(level) = self.c.matched.get(index) {
-                    e.index.insert(*index, self.lanes[*level]);
-                    let cost = self.block(e, &inner(0), 0);
-                    for k in wanted {
-                        let view = self.operand(e, body.results[k], &self.dropped(body.results[k]));
-                        self.views.insert(stmt.outs[k], view);
-                    }
-                    e.index.remove(index);
-                    return Some(cost);
-                }
-                let Open::Map { index: new, .. } = e.open_map(*index, *len) else { return None };
-                let cost = self.block(e, &inner(0), 0);
-                let mut results: Vec<Atom> =
-                    wanted.iter().map(|k| self.operand(e, body.results[*k], &self.dropped(body.results[*k]))).collect();
-                results.extend(terms.then_some(cost));
-                let body = e.end(results);
-                e.index.remove(index);
-                let outs = e.b.map(*len, new, body);
-                self.outputs(stmt, &wanted, &outs);
-                terms.then(|| crate::expand::sum_first(&mut e.b, outs[wanted.len()].into()))
-            }
-            Op::Scan(s) => self.scan(e, &inner(0), stmt, s, &wanted, terms),
-            Op::If { cond, then, els } => {
-                let cond = self.operand(e, *cond, &Dropped::new());
-                let mut blocks = Vec::new();
-                for (n, block) in [then, els].into_iter().enumerate() {
-                    e.begin();
-                    let cost = self.block(e, &inner(n), 0);
-                    let mut results = Vec::new();
-                    for k in &wanted {
-                        let target = self.dropped(stmt.outs[*k].into());
-                        results.push(self.operand(e, block.results[*k], &target));
-                    }
-                    results.extend(terms.then_some(cost));
-                    blocks.push(e.end(results));
-                }
-                let (els, then) = (blocks.remove(1), blocks.remove(0));
-                let outs = e.b.if_(cond, then, els);
-                self.outputs(stmt, &wanted, &outs);
-                terms.then(|| outs[wanted.len()].into())
-            }
-            op => {
-                self.plain(e, stmt, op);
-                None
-            }
-        }
-    }
-
-    fn outputs(&mut self, stmt: &Stmt<Mid>, wanted: &[usize], outs: &[Var]) {
-        for (k, out) in wanted.iter().zip(outs) {
-            self.views.insert(stmt.outs[*k], (*out).into());
-        }
-    }
-
-    fn scan(
-        &mut self,
-        e: &mut Edit<'_>,
-        path: &Path,
-        stmt: &Stmt<Mid>,
-        s: &Scan<Mid>,
-        wanted: &[usize],
-        terms: bool,
-    ) -> Option<Atom> {
-        let carried: Vec<usize> =
-            (0..s.carry.len()).filter(|k| self.c.needed.contains(&s.carry[*k].0) || wanted.contains(k)).collect();
-        let mut carry = Vec::new();
-        for k in &carried {
-            let (v, init) = s.carry[*k];
-            let init = self.operand(e, init, &self.dropped(v.into()));
-            let ty = e.b.ty(init);
-            let new = e.b.fresh("c", ty);
-            carry.push((new, init));
-        }
-        let mut xs = Vec::new();
-        for (v, x) in s.xs.iter().filter(|(v, _)| self.c.needed.contains(v)) {
-            let target: Dropped = self.dropped((*v).into()).into_iter().map(|(a, l)| (a + 1, l)).collect();
-            let x = self.operand(e, *x, &target);
-            let mut ty = e.b.ty(x);
-            ty.shape.remove(0);
-            let new = e.b.fresh("x", ty);
-            self.views.insert(*v, new.into());
-            xs.push((new, x));
-        }
-        for (k, (new, _)) in carried.iter().zip(&carry) {
-            self.views.insert(s.carry[*k].0, (*new).into());
-        }
-        let Open::Map { index, .. } = e.open_map(s.index, s.len) else { return None };
-        let cost = self.block(e, path, 0);
-        let mut results = Vec::new();
-        for k in &carried {
-            let target = self.dropped(s.carry[*k].0.into());
-            results.push(self.operand(e, s.body.results[*k], &target));
-        }
-        let stacks: Vec<usize> = wanted.iter().copied().filter(|k| *k >= s.carry.len()).collect();
-        for k in &stacks {
-            results.push(self.operand(e, s.body.results[*k], &self.dropped(s.body.results[*k])));
-        }
-        results.extend(terms.then_some(cost));
-        let body = e.end(results);
-        e.index.remove(&s.index);
-        let outs = e.b.scan(Scan { len: s.len, index, carry, xs, body, reverse: s.reverse });
-        for (k, out) in carried.iter().zip(&outs) {
-            self.views.insert(stmt.outs[*k], (*out).into());
-        }
-        self.outputs(stmt, &stacks, &outs[carried.len()..]);
-        terms.then(|| crate::expand::sum_first(&mut e.b, outs[carried.len() + stacks.len()].into()))
-    }
-
-    /// A statement without blocks.
-    fn plain(&mut self, e: &mut Edit<'_>, stmt: &Stmt<Mid>, op: &Op<Mid>) {
-        let Some(first) = stmt.outs.first() else { return };
-        let target = self.dropped((*first).into());
-        let kept = |d: &Dropped, axis: usize| axis - d.keys().filter(|a| **a < axis).count();
-        let none = Dropped::new();
-        let full = self.c.base.flow.func.ty(*first).clone();
-        let shape: Vec<usize> = full.shape.iter().enumerate().filter(|(a, _)| !target.contains_key(a)).map(|(_, n)| *n).collect();
-        let ty = Ty::new(full.dtype, shape.clone());
-        let name = self.c.base.flow.func.vars[first.index()].name.clone();
-        let new = match op {
-            Op::Random(MidRandom::Mark { x, .. }) if !self.differentiable => {
-                let v = self.operand(e, *x, &target);
-                let v = self.replaced(e, *first, v);
-                self.views.insert(*first, v);
-                return;
-            }
-            Op::Prim(p, args) => {
-                let args = args.iter().map(|a| {
-                    let scalar = self.c.base.flow.func.atom_ty(*a).is_scalar();
-                    self.operand(e, *a, if scalar { &none } else { &target })
-                });
-                Op::Prim(*p, args.collect())
-            }
-            Op::Stop(x) => Op::Stop(self.operand(e, *x, &target)),
-            Op::Broadcast { x, axes, .. } => {
-                let t: Dropped = axes.iter().enumerate().filter_map(|(i, a)| target.get(a).map(|l| (i, *l))).collect();
-                let left = axes.iter().filter(|a| !target.contains_key(a)).map(|a| kept(&target, *a)).collect();
-                Op::Broadcast { x: self.operand(e, *x, &t), shape, axes: left }
-            }
-            Op::Reduce { op, x, axes } => {
-                let rank = self.c.base.flow.func.atom_ty(*x).rank();
-                let stay: Vec<usize> = (0..rank).filter(|a| !axes.contains(a)).collect();
-                let t: Dropped = target.iter().map(|(a, l)| (stay[*a], *l)).collect();
-                let axes = axes.iter().map(|a| kept(&t, *a)).collect();
-                Op::Reduce { op: *op, x: self.operand(e, *x, &t), axes }
-            }
-            Op::Transpose { x, perm } => {
-                let t: Dropped = target.iter().map(|(a, l)| (perm[*a], *l)).collect();
-                let left = perm.iter().filter(|p| !t.contains_key(p)).map(|p| kept(&t, *p)).collect();
-                Op::Transpose { x: self.operand(e, *x, &t), perm: left }
-            }
-            Op::Gather { x, idx, batch } => {
-                let matched = self.c.on(*x).and_then(|al| {
-                    let v = idx.var()?;
-                    al.iter()
-                        .position(|a| *a == Align::Axis(*batch, crate::scope::Order::Same))
-                        .filter(|l| self.c.matched.get(&v) == Some(l))
-                });
-                let indices = self.c.base.flow.func.atom_ty(*idx).rank();
-                let mut t: Dropped = target.iter().map(|(a, l)| (a + 1 - indices, *l)).collect();
-                if let Some(level) = matched {
-                    t.insert(*batch, level);
-                    let v = self.operand(e, *x, &t);
-                    self.views.insert(*first, v);
-                    return;
-                }
-                Op::Gather { x: self.operand(e, *x, &t), idx: self.operand(e, *idx, &none), batch: *batch }
-            }
-            other => {
-                let mut op = other.clone();
-                ppl_core::map_atoms(&mut op, &mut |a| self.operand(e, a, &none));
-                op
-            }
-        };
-        let outs: Vec<(String, Ty)> = std::iter::once((name, ty))
-            .chain(stmt.outs[1..].iter().map(|v| {
-                let info = &self.c.base.flow.func.vars[v.index()];
-                (info.name.clone(), info.ty.clone())
-            }))
-            .collect();
-        let outs = e.b.emit(new, outs);
-        self.views.extend(stmt.outs.iter().copied().zip(outs.into_iter().map(Atom::Var)));
-    }
-
-    /// An operand of the program without the axes in `target`: at this lane there, and with this lane replaced elsewhere.
-    fn operand(&self, e: &mut Edit<'_>, a: Atom, target: &Dropped) -> Atom {
-        let ty = self.c.base.flow.func.atom_ty(a);
-        let view = a.var().and_then(|v| self.views.get(&v)).copied();
-        let have = if view.is_some() { self.dropped(a) } else { Dropped::new() };
-        if let (Some(v), true) = (view, have == *target) {
-            return v;
-        }
-        // Axes of the view or of the whole, counted in the operand's own type.
-        let take = |e: &mut Edit<'_>, mut x: Atom, mut axes: Vec<usize>, drop: &[(usize, usize)]| {
-            for (axis, level) in drop {
-                let Some(at) = axes.iter().position(|a| a == axis) else { continue };
-                let mut perm: Vec<usize> = (0..axes.len()).collect();
-                perm.remove(at);
-                perm.insert(0, at);
-                x = e.b.transpose(x, &perm);
-                x = e.b.gather(x, self.lanes[*level], 0);
-                axes.remove(at);
-            }
-            x
-        };
-        let all: Vec<usize> = (0..ty.rank()).collect();
-        let wanted: Vec<(usize, usize)> = target.iter().map(|(a, l)| (*a, *l)).collect();
-        let Some(view) = view else {
-            let x = e.bring(a);
-            return take(e, x, all, &wanted);
-        };
-        let extra: Vec<(usize, usize)> = have.iter().filter(|(a, l)| target.get(a) != Some(l)).map(|(a, l)| (*a, *l)).collect();
-        let missing: Vec<(usize, usize)> = target.iter().filter(|(a, l)| have.get(a) != Some(l)).map(|(a, l)| (*a, *l)).collect();
-        if extra.is_empty() {
-            let axes = all.into_iter().filter(|a| !have.contains_key(a)).collect();
-            return take(e, view, axes, &missing);
-        }
-        let shared: Vec<(usize, usize)> = have.iter().filter(|(a, l)| target.get(a) == Some(l)).map(|(a, l)| (*a, *l)).collect();
-        let axes: Vec<usize> = all.iter().copied().filter(|a| !shared.iter().any(|(s, _)| s == a)).collect();
-        let old = e.bring(a);
-        let old = take(e, old, all, &shared);
-        let shape: Vec<usize> = axes.iter().map(|a| ty.shape[*a]).collect();
-        let mut mask = None;
-        for (axis, level) in &extra {
-            let Some(at) = axes.iter().position(|a| a == axis) else { continue };
-            let iota = e.b.iota(shape[at]);
-            let hit = e.b.emit1(Op::Prim(Prim::Eq, vec![iota, self.lanes[*level]]), "here", Ty::new(DType::Bool, [shape[at]]));
-            let hit = e.b.broadcast(hit, &shape, &[at]);
-            mask = Some(match mask {
-                None => hit,
-                Some(m) => e.b.emit1(Op::Prim(Prim::And, vec![m, hit]), "here", Ty::new(DType::Bool, shape.clone())),
-            });
-        }
-        let into: Vec<usize> = (0..axes.len()).filter(|i| !extra.iter().any(|(a, _)| axes[*i] == *a)).collect();
-        let new = e.b.broadcast(view, &shape, &into);
-        let Some(mask) = mask else { return new };
-        let full = Ty::new(ty.dtype, shape);
-        let x = e.b.emit1(Op::Prim(Prim::Select, vec![mask, new, old]), "with", full);
-        take(e, x, axes, &missing)
     }
 }

@@ -12,14 +12,29 @@ use super::edit::Edit;
 use super::mid::{Mid, MidRandom, Plan, PlanKind};
 use super::replay::Replays;
 use super::terms::{Again, call};
+use super::unroll::limit;
 use crate::expand::add;
 use crate::scope::{Align, Bits, Flow, Term};
 use ppl_core::{Atom, Func, Op};
 use ppl_diag::{Code, Diagnostic};
+use std::collections::BTreeSet;
+
+/// A choice whose lanes a cost couples: they can be summed jointly only.
+pub(crate) struct Coupled {
+    /// The choice.
+    pub(crate) label: String,
+    pub(crate) span: ppl_diag::Span,
+    /// The loops around it that are coupled: the name of the index and the length.
+    pub(crate) loops: BTreeSet<(String, usize)>,
+    /// Their iterations together.
+    pub(crate) lanes: usize,
+    /// What to say where these are too many.
+    pub(crate) error: Diagnostic,
+}
 
 /// The program without its first choice of this kind, and without those that share no term with it or with each other;
 /// `None` where there is none on which the estimate depends.
-pub(crate) fn split(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Result<Option<Func<Mid>>, Diagnostic> {
+pub(crate) fn split(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Result<Option<Func<Mid>>, Box<Coupled>> {
     let flow = Flow::new(f);
     let result = f.body.results[estimate];
     let all = flow.terms(result);
@@ -52,8 +67,17 @@ pub(crate) fn split(f: &Func<Mid>, plans: &[Plan], estimate: usize) -> Result<Op
         let PlanKind::Whole { whole, .. } = &plan.kind else { continue };
         let loops = flow.loops(path);
         let again = replays.of(choice, path, stmt);
-        if let Some(t) = again.terms.iter().find(|t| t.deps.get(&choice).is_some_and(|al| al.contains(&Align::All))) {
-            return Err(coupled(&flow, plan, t, loops.iter().map(|l| l.len).product()));
+        let all = |t: &Term| -> BTreeSet<usize> {
+            let aligns = t.deps.get(&choice).into_iter().flatten().enumerate();
+            aligns.filter(|(_, a)| **a == Align::All).map(|(level, _)| level).collect()
+        };
+        if let Some(t) = again.terms.iter().find(|t| !all(t).is_empty()) {
+            let levels: BTreeSet<usize> = again.terms.iter().flat_map(all).collect();
+            let lanes = levels.iter().map(|n| loops[*n].len).product();
+            let name = |n: usize| (f.vars[loops[n].index.index()].name.clone(), loops[n].len);
+            let error = coupled(&flow, plan, t, lanes);
+            let loops = levels.into_iter().map(name).collect();
+            return Err(Box::new(Coupled { label: plan.label.clone(), span: plan.span, loops, lanes, error }));
         }
         let again = Again::Run(Box::new(again), true);
         let open = e.open(path);
@@ -81,6 +105,9 @@ fn coupled(flow: &Flow<'_>, plan: &Plan, term: &Term, lanes: usize) -> Diagnosti
     Diagnostic::error(Code("E0407"), format!("`{label}` cannot be summed one element at a time"))
         .label(plan.span, format!("`{}` over {lanes} elements", plan.strategy))
         .label(span, "this cost depends on all of them together, not as a sum over elements")
-        .note("summing over every combination takes a number of runs that is exponential in the number of elements")
-        .help("use `by measure_valued` or `by reinforce` for this choice, or an objective that is a sum over elements")
+        .note(format!(
+            "all combinations are summed for up to {} elements: their number is exponential in that of the elements",
+            limit(true)
+        ))
+        .help("use `by local_expectation`, `by measure_valued` or `by reinforce` for this choice, or an objective that is a sum over elements")
 }

@@ -1,43 +1,89 @@
-//! Unrolls short scans around choices whose continuation is run again.
+//! Unrolls loops around choices of which several runs are differentiated.
 //!
 //! ```text
 //!   (c', ys) = scan i < n carry c { b }   ->   b[i := 0]; ..; b[i := n - 1]; ys = stack    (n <= 16)
+//!   ys       = map i < n { b }            ->   b[i := 0]; ..; b[i := n - 1]; ys = stack    (where a cost couples the lanes; at most 16 in all)
 //! ```
+//!
+//! Each copy is a choice of its own, summed inside the sums of the ones before: exact, at a cost that is exponential in their number.
 
 use super::lower::Strategies;
 use crate::expand::{Cx, Hook};
-use ppl_core::{Atom, Block, Builder, Est, EstRandom, Func, Lit, Op, Scan, Stmt, StrategyUse};
+use ppl_core::{Atom, Block, Builder, Est, EstRandom, Func, Lit, Op, Scan, Stmt, StrategyUse, Var};
 use ppl_diag::{Code, Diagnostic, Span};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// Longest scan that is unrolled.
-const LIMIT: usize = 16;
+/// Longest scan that is unrolled, and most lanes that are summed jointly: where the author asked for it, and where not.
+pub(crate) fn limit(asked: bool) -> usize {
+    if asked { 16 } else { 4 }
+}
 
-/// The program in which no scan holds a choice whose continuation is run again. Errors: such a scan has more than 16 steps (E0502).
-pub(crate) fn unroll(f: &Func<Est>, strategies: &Strategies) -> Result<Func<Est>, Vec<Diagnostic>> {
-    if !scans(&f.body, strategies) {
-        return Ok(f.clone());
+/// The program in which no scan holds a choice of which several runs are differentiated. Errors: such a scan has more than 16 steps (E0502).
+pub(crate) fn unroll(f: &Func<Est>, strategies: &Strategies, asked: &dyn Fn(Span) -> bool) -> Result<Func<Est>, Vec<Diagnostic>> {
+    let (mut loops, mut errors) = (HashSet::new(), Vec::new());
+    scans(&f.body, strategies, asked, &mut loops, &mut errors);
+    if errors.is_empty() { Ok(unrolled(f, loops)) } else { Err(errors) }
+}
+
+/// The program in which loops around the choice `label` are unrolled: those with the index name and the length of one of `coupled`.
+/// `None` where there is none.
+pub(crate) fn lanes(f: &Func<Est>, label: &str, coupled: &BTreeSet<(String, usize)>) -> Option<Func<Est>> {
+    let mut loops = HashSet::new();
+    around(f, &f.body, label, coupled, &mut loops);
+    (!loops.is_empty()).then(|| unrolled(f, loops))
+}
+
+fn unrolled(f: &Func<Est>, loops: HashSet<Var>) -> Func<Est> {
+    if loops.is_empty() {
+        return f.clone();
     }
     let mut b = Builder::<Est>::new(f.name.clone());
     b.func.span = f.span;
     let args: Vec<Atom> = f.params.iter().map(|p| b.param(f.vars[p.index()].name.clone(), f.ty(*p).clone()).into()).collect();
-    let mut pass = Unroll { strategies, errors: Vec::new() };
     let mut cx = Cx::new(f, &args);
-    let results = pass.block(&mut b, &mut cx, &f.body);
-    if !pass.errors.is_empty() {
-        return Err(pass.errors);
-    }
+    let results = Unroll { loops }.block(&mut b, &mut cx, &f.body);
     let mut f = b.finish(results);
-    // Each step draws its own random numbers.
+    // Each copy draws its own random numbers.
     crate::inline::distinct_labels(&mut f.body, &mut HashMap::new());
-    Ok(f)
+    f
 }
 
-/// The first choice in the block whose continuation is run again.
+/// The index of a loop.
+fn index(op: &Op<Est>) -> Option<Var> {
+    match op {
+        Op::Map { index, .. } => Some(*index),
+        Op::Scan(s) => Some(s.index),
+        _ => None,
+    }
+}
+
+/// Collects the scans to unroll, by their indices.
+fn scans(
+    block: &Block<Est>,
+    strategies: &Strategies,
+    asked: &dyn Fn(Span) -> bool,
+    loops: &mut HashSet<Var>,
+    errors: &mut Vec<Diagnostic>,
+) {
+    for s in &block.stmts {
+        if let Op::Scan(scan) = &s.op
+            && let Some((label, span)) = first(&scan.body, strategies)
+        {
+            if scan.len > limit(asked(span)) {
+                errors.push(too_long(scan.len, &label, span, s.span));
+                continue;
+            }
+            loops.insert(scan.index);
+        }
+        ppl_core::op_blocks(&s.op).into_iter().for_each(|b| scans(b, strategies, asked, loops, errors));
+    }
+}
+
+/// The first choice in the block of which several runs are differentiated.
 fn first(block: &Block<Est>, strategies: &Strategies) -> Option<(String, Span)> {
     block.stmts.iter().find_map(|s| match &s.op {
         Op::Random(EstRandom::Sample { strategy: StrategyUse::Named { strategy, .. }, label, .. })
-            if strategies.get(strategy).is_some_and(|(f, c)| c.replays(f)) =>
+            if strategies.get(strategy).is_some_and(|(_, c)| c.differentiates_runs()) =>
         {
             Some((label.clone(), s.span))
         }
@@ -45,29 +91,56 @@ fn first(block: &Block<Est>, strategies: &Strategies) -> Option<(String, Span)> 
     })
 }
 
-fn scans(block: &Block<Est>, strategies: &Strategies) -> bool {
-    block.stmts.iter().any(|s| match &s.op {
-        Op::Scan(s) => first(&s.body, strategies).is_some(),
-        op => ppl_core::op_blocks(op).into_iter().any(|b| scans(b, strategies)),
+/// Collects the loops around a choice that are like `coupled` ones; whether it is in the block.
+fn around(f: &Func<Est>, block: &Block<Est>, label: &str, coupled: &BTreeSet<(String, usize)>, loops: &mut HashSet<Var>) -> bool {
+    block.stmts.iter().any(|s| {
+        if let Op::Random(EstRandom::Sample { label: own, .. }) = &s.op {
+            return own == label;
+        }
+        let found = ppl_core::op_blocks(&s.op).into_iter().any(|b| around(f, b, label, coupled, loops));
+        let len = match &s.op {
+            Op::Map { len, .. } => *len,
+            Op::Scan(s) => s.len,
+            _ => return found,
+        };
+        loops.extend(index(&s.op).filter(|i| found && coupled.contains(&(f.vars[i.index()].name.clone(), len))));
+        found
     })
 }
 
-struct Unroll<'a> {
-    strategies: &'a Strategies,
-    errors: Vec<Diagnostic>,
+struct Unroll {
+    /// The indices of the loops to unroll.
+    loops: HashSet<Var>,
 }
 
-impl Unroll<'_> {
-    fn block(&mut self, b: &mut Builder<Est>, cx: &mut Cx<'_, Est>, block: &Block<Est>) -> Vec<Atom> {
+impl Unroll {
+    fn holds(&self, block: &Block<Est>) -> bool {
+        block.stmts.iter().any(|s| self.here(&s.op) || self.inside(&s.op))
+    }
+
+    fn here(&self, op: &Op<Est>) -> bool {
+        index(op).is_some_and(|i| self.loops.contains(&i))
+    }
+
+    fn inside(&self, op: &Op<Est>) -> bool {
+        ppl_core::op_blocks(op).into_iter().any(|b| self.holds(b))
+    }
+
+    fn block(&self, b: &mut Builder<Est>, cx: &mut Cx<'_, Est>, block: &Block<Est>) -> Vec<Atom> {
         for stmt in &block.stmts {
-            let inner = ppl_core::op_blocks(&stmt.op).into_iter().any(|b| scans(b, self.strategies));
             match &stmt.op {
-                Op::Scan(s) => match first(&s.body, self.strategies) {
-                    Some((label, span)) if s.len > LIMIT => self.errors.push(too_long(s.len, &label, span, stmt.span)),
-                    Some(_) => self.scan(b, cx, stmt, s),
-                    None => cx.stmt(b, &mut Plain, stmt),
-                },
-                Op::Map { len, index, body } if inner => {
+                Op::Scan(s) if self.here(&stmt.op) => self.scan(b, cx, stmt, s),
+                Op::Map { len, index, body } if self.here(&stmt.op) => {
+                    let mut stacks: Vec<Vec<Atom>> = vec![Vec::new(); stmt.outs.len()];
+                    for i in 0..*len {
+                        cx.map.insert(*index, Atom::Lit(Lit::Int(i as i64)));
+                        let results = self.block(b, cx, body);
+                        stacks.iter_mut().zip(results).for_each(|(s, r)| s.push(r));
+                    }
+                    stack(b, cx, &stmt.outs, stacks);
+                }
+                op if !self.inside(op) => cx.stmt(b, &mut Plain, stmt),
+                Op::Map { len, index, body } => {
                     let new = b.index_var(&cx.from.vars[index.index()].name);
                     cx.map.insert(*index, new.into());
                     b.begin();
@@ -76,7 +149,7 @@ impl Unroll<'_> {
                     let outs = b.map(*len, new, body);
                     cx.map.extend(stmt.outs.iter().copied().zip(outs.into_iter().map(Atom::Var)));
                 }
-                Op::If { cond, then, els } if inner => {
+                Op::If { cond, then, els } => {
                     let cond = cx.atom(*cond);
                     let mut blocks = Vec::new();
                     for block in [then, els] {
@@ -88,13 +161,37 @@ impl Unroll<'_> {
                     let outs = b.if_(cond, then, els);
                     cx.map.extend(stmt.outs.iter().copied().zip(outs.into_iter().map(Atom::Var)));
                 }
+                Op::Scan(s) => self.around(b, cx, stmt, s),
                 _ => cx.stmt(b, &mut Plain, stmt),
             }
         }
         cx.atoms(&block.results)
     }
 
-    fn scan(&mut self, b: &mut Builder<Est>, cx: &mut Cx<'_, Est>, stmt: &Stmt<Est>, s: &Scan<Est>) {
+    /// A scan that stays, with something inside that does not.
+    fn around(&self, b: &mut Builder<Est>, cx: &mut Cx<'_, Est>, stmt: &Stmt<Est>, s: &Scan<Est>) {
+        let mut bind = |b: &mut Builder<Est>, list: &[(Var, Atom)]| -> Vec<(Var, Atom)> {
+            let values: Vec<Atom> = list.iter().map(|(_, a)| cx.atom(*a)).collect();
+            let mut out = Vec::new();
+            for ((v, _), a) in list.iter().zip(values) {
+                let info = &cx.from.vars[v.index()];
+                let new = b.fresh(&info.name, info.ty.clone());
+                cx.map.insert(*v, new.into());
+                out.push((new, a));
+            }
+            out
+        };
+        let (carry, xs) = (bind(b, &s.carry), bind(b, &s.xs));
+        let index = b.index_var(&cx.from.vars[s.index.index()].name);
+        cx.map.insert(s.index, index.into());
+        b.begin();
+        let results = self.block(b, cx, &s.body);
+        let body = b.end(results);
+        let outs = b.scan(Scan { len: s.len, index, carry, xs, body, reverse: s.reverse });
+        cx.map.extend(stmt.outs.iter().copied().zip(outs.into_iter().map(Atom::Var)));
+    }
+
+    fn scan(&self, b: &mut Builder<Est>, cx: &mut Cx<'_, Est>, stmt: &Stmt<Est>, s: &Scan<Est>) {
         let mut carry: Vec<Atom> = s.carry.iter().map(|(_, a)| cx.atom(*a)).collect();
         let xs: Vec<Atom> = s.xs.iter().map(|(_, a)| cx.atom(*a)).collect();
         let n = carry.len();
@@ -110,22 +207,25 @@ impl Unroll<'_> {
             for ((v, _), c) in s.carry.iter().zip(&carry) {
                 cx.map.insert(*v, *c);
             }
-            let before = b.depth();
             let results = self.block(b, cx, &s.body);
-            debug_assert_eq!(before, b.depth(), "a block is open after a step");
             carry = results[..n].to_vec();
             for (stack, y) in stacks.iter_mut().zip(&results[n..]) {
                 stack.push(*y);
             }
         }
         cx.map.extend(stmt.outs.iter().copied().zip(carry));
-        for (out, mut ys) in stmt.outs[n..].iter().zip(stacks) {
-            if s.reverse {
-                ys.reverse();
-            }
-            let value = if ys.is_empty() { b.full(Atom::float(0.0), &cx.from.ty(*out).shape) } else { b.stack(&ys) };
-            cx.map.insert(*out, value);
+        if s.reverse {
+            stacks.iter_mut().for_each(|ys| ys.reverse());
         }
+        stack(b, cx, &stmt.outs[n..], stacks);
+    }
+}
+
+/// What a loop stacks, from its iterations' values.
+fn stack(b: &mut Builder<Est>, cx: &mut Cx<'_, Est>, outs: &[Var], stacks: Vec<Vec<Atom>>) {
+    for (out, ys) in outs.iter().zip(stacks) {
+        let value = if ys.is_empty() { b.full(Atom::float(0.0), &cx.from.ty(*out).shape) } else { b.stack(&ys) };
+        cx.map.insert(*out, value);
     }
 }
 
@@ -136,8 +236,8 @@ fn too_long(len: usize, label: &str, span: Span, scan: Span) -> Diagnostic {
         format!("the strategy of `{label}` is not compiled yet in a loop of {len} steps that carries a value"),
     )
     .label(span, "runs the rest of the objective again for other values")
-    .label(scan, format!("carries a value from step to step; at most {LIMIT} steps are handled"))
-    .help("use `by reinforce` for this choice: its cost is then summed from each step on")
+    .label(scan, format!("carries a value from step to step; at most {} steps are handled", limit(true)))
+    .help("use `by local_expectation`, `by measure_valued` or `by reinforce`, which work in loops of any length")
 }
 
 /// Copies samples as they are.
