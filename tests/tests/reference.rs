@@ -25,6 +25,10 @@ fn json(path: &str) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
+fn expr(text: &str) -> ppl_syntax::ast::Expr {
+    ppl_syntax::parse_expr(ppl_diag::FileId(u32::MAX), text).0
+}
+
 fn number(v: &Value) -> f64 {
     v.as_f64().unwrap_or(f64::NAN)
 }
@@ -105,17 +109,157 @@ fn cone_bounds_are_those_of_independent_normals() {
     let f = fitted("cone/cone.ppl", &FitOverrides::default());
     let (elbo, se) = f.estimate(SEED, 200).expect("an estimate");
     assert!((elbo + 8.08).abs() < 0.05 + 4.5 * se, "elbo {elbo} (se {se})");
-    let expr = |text: &str| ppl_syntax::parse_expr(ppl_diag::FileId(u32::MAX), text).0;
     let f = fitted("cone/cone.ppl", &FitOverrides { objective: Some(expr("iwelbo(5)")), ..FitOverrides::default() });
     let (iwelbo, se) = f.estimate(SEED, 200).expect("an estimate");
     assert!((iwelbo + 7.54).abs() < 0.06 + 4.5 * se, "iwelbo {iwelbo} (se {se})");
     assert!(iwelbo < -5.323, "above the log evidence");
 }
 
+/// Both fits of a file: the model itself, whose labels the guide leaves to be summed, and the sum as written, are one program.
+fn summed_both_ways(path: &str, claim: &str) -> [Fitted; 2] {
+    let both = [0, 1].map(|index| fitted(path, &FitOverrides { index, ..FitOverrides::default() }));
+    for f in &both {
+        assert_eq!(f.program.fit.as_ref().expect("a fit").goals[0].claim.to_string(), claim, "{path}");
+    }
+    for (x, y) in both[0].params.iter().zip(&both[1].params) {
+        assert!(ppl_tests::distance(x, y) < 1e-6, "{path}: {x:?} {y:?}");
+    }
+    both
+}
+
+#[test]
+fn a_mixture_with_its_labels_summed() {
+    // The anchor leaves out that ordered means are half of all.
+    let (f, _) = anchored("mixture/mixture.ppl", "mixture", &[], 2f64.ln());
+    let [_, written] = summed_both_ways("mixture/mixture.ppl", "lower bound on log p(y)");
+    let (error, which) = worst(&written, &json("mixture/reference.json"), &[]);
+    assert!(error < 0.25, "written: the mean of {which} is off by {error}");
+    let (a, b) = (f.estimate(SEED, 20).expect("an estimate"), written.estimate(SEED, 20).expect("an estimate"));
+    assert!((a.0 - b.0).abs() < 1e-6, "{a:?} {b:?}");
+}
+
+#[test]
+fn a_hidden_markov_model_with_its_states_summed() {
+    let reference = json("hmm/reference.json");
+    let rename = [("trans[1]", "trans[1,1]"), ("trans[2]", "trans[1,2]"), ("trans[3]", "trans[2,1]"), ("trans[4]", "trans[2,2]")];
+    let evidence = number(&reference["log_evidence"]);
+    for f in summed_both_ways("hmm/hmm.ppl", "lower bound on log p(disasters)") {
+        // Posteriors of probabilities are skewed, which the guide follows in part.
+        let (error, which) = worst(&f, &reference, &rename);
+        assert!(error < 0.3, "the mean of {which} is off by {error}");
+        let (elbo, se) = f.estimate(SEED, 50).expect("an estimate");
+        assert!(elbo < evidence && elbo > evidence - 0.35 - 4.5 * se, "elbo {elbo} (se {se}), log evidence {evidence}");
+    }
+    let overrides = FitOverrides { reports: vec![expr("iwelbo(1000)")], ..FitOverrides::default() };
+    let f = fitted("hmm/hmm.ppl", &overrides);
+    let (bound, se) = mean_and_error(&f.report(0, SEED, 100).expect("a report"));
+    assert!(bound < evidence + 4.5 * se && bound > evidence - 0.05, "{bound} (se {se}), log evidence {evidence}");
+}
+
+/// Log likelihood, and the probability of each state to be the second, of a chain of two states: forwards and backwards.
+fn chain(rate: [f64; 2], stay: [f64; 2], counts: &[f64]) -> (f64, Vec<f64>) {
+    let poisson = |y: f64, r: f64| (y * r.ln() - r - (1..=y as u64).map(|k| (k as f64).ln()).sum::<f64>()).exp();
+    let to = [[stay[0], 1.0 - stay[0]], [1.0 - stay[1], stay[1]]];
+    let mut forward = vec![[0.5, 0.5]];
+    let mut log_likelihood = 0.0;
+    for y in counts {
+        let a = forward[forward.len() - 1];
+        let next = [0, 1].map(|k: usize| (a[0] * to[0][k] + a[1] * to[1][k]) * poisson(*y, rate[k]));
+        let total = next[0] + next[1];
+        log_likelihood += total.ln();
+        forward.push(next.map(|x| x / total));
+    }
+    let mut back = [1.0, 1.0];
+    let mut second = Vec::new();
+    for (t, y) in counts.iter().enumerate().rev() {
+        let a = forward[t + 1];
+        second.push(a[1] * back[1] / (a[0] * back[0] + a[1] * back[1]));
+        back = [0, 1].map(|k: usize| (0..2).map(|l| to[k][l] * poisson(*y, rate[l]) * back[l]).sum());
+    }
+    second.reverse();
+    (log_likelihood, second)
+}
+
+#[test]
+fn states_of_a_hidden_markov_model_at_its_maximum_likelihood() {
+    let f = fitted("hmm/states.ppl", &FitOverrides::default());
+    let at = |name: &str| f.params[f.program.params.iter().position(|p| p.name == name).expect("a parameter")].clone();
+    let (rate, stay) = (at("rate"), at("stay"));
+    let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let counts = &f.data[f.program.data.iter().position(|d| d.name == "disasters").expect("the data")];
+    let (log_likelihood, second) =
+        chain([rate[0].exp(), rate[1].exp()], [logistic(stay[0]), logistic(stay[1])], counts);
+    let (value, se) = f.estimate(SEED, 1).expect("an estimate");
+    assert!((value - log_likelihood).abs() < 1e-8 && !(se > 1e-9), "{value} (se {se}), exactly {log_likelihood}");
+    let maximum = number(&json("hmm/reference.json")["maximum_log_likelihood"]);
+    assert!(value < maximum + 1e-4 && value > maximum - 0.05, "{value}, the maximum is {maximum}");
+    let draws = f.draws(SEED).expect("draws");
+    let (_, shape, values) = draws.iter().find(|(n, _, _)| n == "dangerous").expect("states");
+    let n = values.len() / shape[0];
+    for (t, p) in second.iter().enumerate() {
+        let mean = (0..n).map(|d| values[d * shape[0] + t]).sum::<f64>() / n as f64;
+        let se = (p * (1.0 - p) / n as f64).sqrt();
+        assert!((mean - p).abs() < 4.5 * se + 2.0 / n as f64, "year {t}: {mean}, exactly {p}");
+    }
+}
+
+#[test]
+fn objects_of_scenes_are_counted_after_a_few_steps() {
+    let mut f = Fitted::new(&open("attend_infer_repeat/air.ppl"), &FitOverrides::default(), Some(200)).unwrap_or_else(|e| panic!("{e:?}"));
+    let counted = |f: &Fitted| mean_and_error(&f.report(0, SEED, 20).expect("a report")).0;
+    let before = f.estimate(SEED, 20).expect("an estimate");
+    f.run(Precision::F32, SEED, 200).expect("steps");
+    let after = f.estimate(SEED, 20).expect("an estimate");
+    // A third of the images has each number of objects. Without objects the bound would be 48 * (256 * log(0.3 sqrt(2 pi)) ..) less the ink.
+    assert!(after.0 > before.0 + 1000.0, "{before:?} {after:?}");
+    assert!(counted(&f) > 0.75, "{}", counted(&f));
+}
+
+/// Gradients of the bound of one scene with a strategy for the presence of objects: mean and standard error for each parameter's elements.
+fn scene(strategy: &str, runs: u64) -> Vec<(f64, f64)> {
+    let path = "attend_infer_repeat/air.ppl";
+    let all = json("attend_infer_repeat/scenes.json");
+    let one = serde_json::json!({ "N": 1, "count": [all["count"][5]], "ink": [all["ink"][5]] }).to_string();
+    let model = Model::open(&root().join("examples").join(path), &[&one]).unwrap_or_else(|e| panic!("{path}:\n{e:?}"));
+    let strategies = vec![Override { address: Some("pres".into()), strategy: expr(strategy) }];
+    let overrides = FitOverrides { strategies, ..FitOverrides::default() };
+    let mut f = Fitted::new(&model, &overrides, None).unwrap_or_else(|e| panic!("{e:?}"));
+    let pres = f.code.chosen.iter().find(|c| c.label.ends_with("pres")).expect("pres");
+    assert_eq!(pres.strategy, strategy, "{pres:?}");
+    // Where presence is uncertain, and some of the digit is drawn.
+    for (name, x) in [("b_pres", 0.3), ("paper", 0.0)] {
+        let i = f.program.params.iter().position(|p| p.name == name).expect("a parameter");
+        f.params[i].fill(x);
+    }
+    let mut r = native(&f.code.gradient, &f.inputs(&f.code.inputs), Precision::F64).expect("code");
+    let at: Vec<usize> = ["b_pres", "w_pres", "b_pos"]
+        .iter()
+        .filter_map(|n| f.code.learned.iter().position(|i| f.program.params[*i].name == *n))
+        .collect();
+    assert_eq!(at.len(), 3);
+    let rows: Vec<Vec<f64>> = (0..runs)
+        .map(|step| {
+            r.run(SEED, step);
+            at.iter().flat_map(|k| r.output_values(1 + k)).collect()
+        })
+        .collect();
+    (0..rows[0].len()).map(|k| mean_and_error(&rows.iter().map(|r| r[k]).collect::<Vec<_>>())).collect()
+}
+
+#[test]
+fn presence_has_one_gradient_by_every_strategy() {
+    let exact = scene("enumerate", 1000);
+    for (strategy, runs) in [("measure_valued", 2000), ("reinforce", 4000)] {
+        for (k, ((a, sa), (b, sb))) in exact.iter().zip(scene(strategy, runs)).enumerate() {
+            let se = sa.hypot(sb);
+            assert!((a - b).abs() < 5.0 * se + 1e-9, "{strategy}, component {k}: {b}, enumerated {a}, standard error {se}");
+        }
+    }
+}
+
 /// Gradients of `branching` under a strategy for `v`, over many seeds.
 fn branching(strategy: &str, seeds: u64) -> Vec<Vec<f64>> {
-    let expr = ppl_syntax::parse_expr(ppl_diag::FileId(u32::MAX), strategy).0;
-    let strategies = vec![Override { address: Some("v".into()), strategy: expr }];
+    let strategies = vec![Override { address: Some("v".into()), strategy: expr(strategy) }];
     let overrides = FitOverrides { strategies, ..FitOverrides::default() };
     let mut f = Fitted::new(&open("branching/branching.ppl"), &overrides, None).unwrap_or_else(|e| panic!("{e:?}"));
     // Away from the start, where gradients are not 0 by symmetry.

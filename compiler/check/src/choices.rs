@@ -369,7 +369,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         };
         let ranks: Vec<usize> = self.s.module.dist(d.dist).params.iter().map(|(_, t)| t.rank()).collect();
         // Parameters after the distribution's own (a value that is scored) always have the batch axes.
-        let rank_of = |i: usize, a: &Arr| ranks.get(i).copied().unwrap_or(a.dims.len() - batch.len());
+        let rank_of = |i: usize, a: &Arr| ranks.get(i).copied().unwrap_or_else(|| a.dims.len() - batch.len());
         let out = self.map_loop(len, "e", |me, index| {
             let inner: Vec<Arr> = args
                 .iter()

@@ -251,7 +251,10 @@ fn own<S: Stage>(w: &Walk<'_, S>, p: &Scored) -> Option<SymId> {
 /// The total mass of the product of densities over their choices that are not given; `Some(None)` where it is 1.
 fn total<S: Stage>(w: &Walk<'_, S>, scored: &[(SymId, &Scored, f64)]) -> Option<Option<Evidence>> {
     let mut rest: Vec<&Scored> = scored.iter().map(|(_, p, _)| *p).collect();
-    let normalised = |p: &Scored| p.trace.iter().all(Option::is_some) && !has_factor(w.module, p.program);
+    // A marginal may have given values inside.
+    let normalised = |p: &Scored| {
+        p.trace.iter().all(Option::is_some) && p.identity.given.is_empty() && !has_factor(w.module, p.program)
+    };
     let reads = |p: &Scored, of: &Scored| {
         p.args.iter().chain(&p.given).any(|r| match r {
             Root::Choice(s, j) => of.trace.contains(&Some((*s, *j))),
