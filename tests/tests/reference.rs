@@ -187,8 +187,7 @@ fn states_of_a_hidden_markov_model_at_its_maximum_likelihood() {
     let (rate, stay) = (at("rate"), at("stay"));
     let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
     let counts = &f.data[f.program.data.iter().position(|d| d.name == "disasters").expect("the data")];
-    let (log_likelihood, second) =
-        chain([rate[0].exp(), rate[1].exp()], [logistic(stay[0]), logistic(stay[1])], counts);
+    let (log_likelihood, second) = chain([rate[0].exp(), rate[1].exp()], [logistic(stay[0]), logistic(stay[1])], counts);
     let (value, se) = f.estimate(SEED, 1).expect("an estimate");
     assert!((value - log_likelihood).abs() < 1e-8 && !(se > 1e-9), "{value} (se {se}), exactly {log_likelihood}");
     let maximum = number(&json("hmm/reference.json")["maximum_log_likelihood"]);
@@ -205,7 +204,8 @@ fn states_of_a_hidden_markov_model_at_its_maximum_likelihood() {
 
 #[test]
 fn objects_of_scenes_are_counted_after_a_few_steps() {
-    let mut f = Fitted::new(&open("attend_infer_repeat/air.ppl"), &FitOverrides::default(), Some(200)).unwrap_or_else(|e| panic!("{e:?}"));
+    let mut f = Fitted::new(&open("attend_infer_repeat/air.ppl"), &FitOverrides::default(), Some(200))
+        .unwrap_or_else(|e| panic!("{e:?}"));
     let counted = |f: &Fitted| mean_and_error(&f.report(0, SEED, 20).expect("a report")).0;
     let before = f.estimate(SEED, 20).expect("an estimate");
     f.run(Precision::F32, SEED, 200).expect("steps");

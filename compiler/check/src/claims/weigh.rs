@@ -252,9 +252,8 @@ fn own<S: Stage>(w: &Walk<'_, S>, p: &Scored) -> Option<SymId> {
 fn total<S: Stage>(w: &Walk<'_, S>, scored: &[(SymId, &Scored, f64)]) -> Option<Option<Evidence>> {
     let mut rest: Vec<&Scored> = scored.iter().map(|(_, p, _)| *p).collect();
     // A marginal may have given values inside.
-    let normalised = |p: &Scored| {
-        p.trace.iter().all(Option::is_some) && p.identity.given.is_empty() && !has_factor(w.module, p.program)
-    };
+    let normalised =
+        |p: &Scored| p.trace.iter().all(Option::is_some) && p.identity.given.is_empty() && !has_factor(w.module, p.program);
     let reads = |p: &Scored, of: &Scored| {
         p.args.iter().chain(&p.given).any(|r| match r {
             Root::Choice(s, j) => of.trace.contains(&Some((*s, *j))),
