@@ -100,6 +100,14 @@ impl Fitted {
         Ok(all)
     }
 
+    /// Gives states of strategies, and what strategies learn for themselves, the value `x`.
+    pub fn remember(&mut self, x: f64) {
+        let own = self.code.learned.iter().zip(&self.code.own).filter(|(_, own)| !**own).map(|(p, _)| *p);
+        for p in own.chain(self.code.carried.iter().copied()).collect::<Vec<_>>() {
+            self.params[p].fill(x);
+        }
+    }
+
     /// The step's inputs before the first step.
     pub fn step_inputs(&self) -> Vec<Input> {
         let f = &self.code.step;
@@ -131,8 +139,10 @@ impl Fitted {
             return Err(format!("the objective is not finite at step {step}"));
         }
         for (i, role) in self.code.layout.roles.iter().enumerate() {
-            if let Role::Param(n) = role {
-                self.params[self.code.learned[*n]] = r.input_values(i);
+            match role {
+                Role::Param(n) => self.params[self.code.learned[*n]] = r.input_values(i),
+                Role::Carried(n) => self.params[self.code.carried[*n]] = r.input_values(i),
+                Role::Step | Role::Slot { .. } | Role::Given(_) => {}
             }
         }
         Ok(record)

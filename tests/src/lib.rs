@@ -26,6 +26,14 @@ pub fn root() -> PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a parent").to_path_buf()
 }
 
+/// Data of the attend-infer-repeat example with some of its scenes only.
+pub fn scenes(which: &[usize]) -> String {
+    let text = std::fs::read_to_string(root().join("examples/attend_infer_repeat/scenes.json")).expect("scenes");
+    let all: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let some = |field: &str| which.iter().map(|i| all[field][*i].clone()).collect::<Vec<_>>();
+    serde_json::json!({ "N": which.len(), "count": some("count"), "ink": some("ink") }).to_string()
+}
+
 /// Compares `found` with the file at `path`, or writes it where `PPL_BLESS` is set.
 pub fn bless(path: &std::path::Path, found: &str) -> Result<(), String> {
     if std::env::var_os("PPL_BLESS").is_some() {

@@ -36,14 +36,17 @@ fn exact(n: usize) -> f64 {
 
 #[test]
 fn baselines_from_earlier_steps_are_unbiased() {
-    for (by, n) in [("reinforce_mean(0.5)", 1), ("reinforce_mean", 3), ("reinforce_learned", 1), ("reinforce_learned", 3)] {
+    for (by, n) in [
+        ("reinforce_mean(0.5)", 1),
+        ("reinforce_mean", 3),
+        ("reinforce_learned", 1),
+        ("reinforce_learned", 3),
+        ("control_variate", 1),
+        ("control_variate(0.2)", 3),
+    ] {
         let mut f = fitted(by, n, 4);
-        for b in [0.0, -2.0] {
-            for (spec, value) in f.program.params.iter().zip(&mut f.params) {
-                if spec.name != "l" {
-                    *value = vec![b];
-                }
-            }
+        for b in [0.0, -2.0, 1.5] {
+            f.remember(b);
             let (mean, error) = gradient(&f);
             assert!((mean - exact(n)).abs() < 4.5 * error, "{by} at {b}: {mean} +/- {error}, not {}", exact(n));
         }
@@ -68,9 +71,9 @@ fn a_state_follows_the_mean_of_the_cost() {
     let mut r = f.runner(Precision::F64).expect("a runner");
     let mut out = vec![0.0; 400];
     r.run_steps(3, 0, f.code.layout.objective, &mut out).expect("steps");
-    // The cost of a choice is its part of the objective, the mean over particles.
-    let b = 64.0 * r.input_values(at)[0];
-    // All choices are false in the end: each costs 1 a particle.
+    // The cost of a choice is its part of the objective, in each particle.
+    let b = r.input_values(at)[0];
+    // All choices are false in the end: each costs 1.
     let p = out[350..].iter().sum::<f64>() / 50.0 / 3.0;
     assert!((b - p).abs() < 0.2, "{b}, not about {p}");
     f.run(Precision::F64, 3, 400).expect("steps");
@@ -101,5 +104,36 @@ fn leave_one_out_is_unbiased_and_lowers_the_variance() {
         // The baseline is worth more than the further draws: with plain averages of 4 the error would be half of that of one.
         assert!(errors[1] < 0.4 * errors[2], "{errors:?}");
         assert!(errors[1] < errors[0], "{errors:?}");
+    }
+}
+
+/// Standard deviation of a gradient with respect to the first parameter, after `steps` steps of a fit that does not move it.
+fn spread_after(choice: &str, cost: &str, by: &str, steps: usize) -> f64 {
+    let text = format!(
+        "param l: real = 0.4\ngen q() {{ z ~ {choice} by {by} }}\nobjective cost(q: gen) = expect {{\n  let (t, _) = sim(q)\n  {cost}\n}}\n\
+         fit minimize cost(q())\n  using sgd(1e-9), particles 8, steps 10\n"
+    );
+    let model = Model::from_text(&text, root(), &[]).unwrap_or_else(|e| panic!("{text}\n{e:?}"));
+    let mut f = Fitted::new(&model, &FitOverrides::default(), None).unwrap_or_else(|e| panic!("{text}\n{e:?}"));
+    f.run(Precision::F64, 11, steps).unwrap_or_else(|e| panic!("{text}\n{e}"));
+    assert!((f.params[0][0] - 0.4).abs() < 1e-3, "{:?}", f.params);
+    let g: Vec<f64> = (0..400).map(|s| f.gradient_native(Precision::F64, 5, 1000 + s).expect("a gradient")[1][0]).collect();
+    mean_and_error(&g).1 * 20.0
+}
+
+/// Coefficients go to those of least squares: what remains is what the costs lack of a line (of a parabola, for `normal`), and the noise of the coefficients.
+#[test]
+fn control_variates_learn_their_coefficients() {
+    let cases = [
+        ("flip_logits(l)", "if t.z { 3.0 } else { 1.0 }", 0.05),
+        ("flip(sigmoid(l))", "if t.z { 3.0 } else { 1.0 }", 0.05),
+        ("poisson(exp(l))", "5 + 2 * t.z", 0.05),
+        ("normal(l, 0.7)", "3 + t.z - 2 * t.z^2", 0.05),
+        ("normal(0.3, 0.4 * exp(l))", "sin(t.z)", 0.5),
+    ];
+    for (choice, cost, part) in cases {
+        let (plain, with) =
+            (spread_after(choice, cost, "reinforce_mean(0.99)", 1000), spread_after(choice, cost, "control_variate", 1000));
+        assert!(with < part * plain, "{choice}: {with}, with a mean for a baseline {plain}");
     }
 }

@@ -79,10 +79,12 @@ const PLACES: [Place; 10] = [
 ];
 
 /// Of `flip`, and of `categorical`.
-const STRATEGIES: [(&str, &str); 9] = [
+const STRATEGIES: [(&str, &str); 11] = [
     ("reinforce", "reinforce"),
     ("measure_valued", "leave_one_out(3)"),
     ("measure_valued", "local_expectation"),
+    ("control_variate", "reinforce_mean"),
+    ("reinforce_learned", "local_expectation"),
     ("leave_one_out(3)", "local_expectation"),
     ("local_expectation", "reinforce"),
     ("reinforce", "local_expectation"),
@@ -100,7 +102,9 @@ fn fitted((_, guide, cost): Place, (s1, s2): (&str, &str), particles: usize) -> 
          fit maximize o() using particles {particles}"
     );
     let model = Model::from_text(&text, root().join("examples"), &[]).map_err(|e| format!("{text}\n{e:?}"))?;
-    Fitted::new(&model, &FitOverrides::default(), Some(1)).map_err(|e| format!("{text}\n{e:?}"))
+    let mut f = Fitted::new(&model, &FitOverrides::default(), Some(1)).map_err(|e| format!("{text}\n{e:?}"))?;
+    f.remember(0.7);
+    Ok(f)
 }
 
 /// The objective's expectation and its derivatives with respect to the unconstrained parameters, by sums and differences.
@@ -153,7 +157,8 @@ fn scores(place: Place, pair: (&str, &str), truth: &[f64]) -> Result<Vec<(String
     let mut r = native(&f.code.gradient, &f.inputs(&f.code.inputs), Precision::F64)?;
     let mut one = |step| -> Vec<f64> {
         r.run(7, step);
-        (0..=f.code.learned.len()).flat_map(|k| r.output_values(k)).collect()
+        let own = |k: &usize| *k == 0 || f.code.own[k - 1];
+        (0..=f.code.learned.len()).filter(own).flat_map(|k| r.output_values(k)).collect()
     };
     let all: Vec<Vec<f64>> = (0..runs).map(&mut one).collect();
     let mut out = Vec::new();

@@ -4,7 +4,7 @@ use ppl_abi::Precision;
 use ppl_check::{FitOverrides, Override};
 use ppl_tests::engine::native;
 use ppl_tests::fitting::mean_and_error;
-use ppl_tests::{Fitted, Model, root};
+use ppl_tests::{Fitted, Model, root, scenes};
 use serde_json::Value;
 
 const SEED: u64 = 20;
@@ -150,10 +150,10 @@ fn a_hidden_markov_model_with_its_states_summed() {
         let (elbo, se) = f.estimate(SEED, 50).expect("an estimate");
         assert!(elbo < evidence && elbo > evidence - 0.35 - 4.5 * se, "elbo {elbo} (se {se}), log evidence {evidence}");
     }
-    let overrides = FitOverrides { reports: vec![expr("iwelbo(1000)")], ..FitOverrides::default() };
+    let overrides = FitOverrides { reports: vec![expr("iwelbo(100)")], ..FitOverrides::default() };
     let f = fitted("hmm/hmm.ppl", &overrides);
-    let (bound, se) = mean_and_error(&f.report(0, SEED, 100).expect("a report"));
-    assert!(bound < evidence + 4.5 * se && bound > evidence - 0.05, "{bound} (se {se}), log evidence {evidence}");
+    let (bound, se) = mean_and_error(&f.report(0, SEED, 1).expect("a report"));
+    assert!(bound < evidence + 4.5 * se && bound > evidence - 0.15, "{bound} (se {se}), log evidence {evidence}");
 }
 
 /// Log likelihood, and the probability of each state to be the second, of a chain of two states: forwards and backwards.
@@ -206,10 +206,10 @@ fn states_of_a_hidden_markov_model_at_its_maximum_likelihood() {
 fn objects_of_scenes_are_counted_after_a_few_steps() {
     let mut f = Fitted::new(&open("attend_infer_repeat/air.ppl"), &FitOverrides::default(), Some(200))
         .unwrap_or_else(|e| panic!("{e:?}"));
-    let counted = |f: &Fitted| mean_and_error(&f.report(0, SEED, 20).expect("a report")).0;
-    let before = f.estimate(SEED, 20).expect("an estimate");
+    let counted = |f: &Fitted| mean_and_error(&f.report(0, SEED, 1).expect("a report")).0;
+    let before = f.estimate(SEED, 1).expect("an estimate");
     f.run(Precision::F32, SEED, 200).expect("steps");
-    let after = f.estimate(SEED, 20).expect("an estimate");
+    let after = f.estimate(SEED, 1).expect("an estimate");
     // A third of the images has each number of objects. Without objects the bound would be 48 * (256 * log(0.3 sqrt(2 pi)) ..) less the ink.
     assert!(after.0 > before.0 + 1000.0, "{before:?} {after:?}");
     assert!(counted(&f) > 0.75, "{}", counted(&f));
@@ -218,9 +218,7 @@ fn objects_of_scenes_are_counted_after_a_few_steps() {
 /// Gradients of the bound of one scene with a strategy for the presence of objects: mean and standard error for each parameter's elements.
 fn scene(strategy: &str, runs: u64) -> Vec<(f64, f64)> {
     let path = "attend_infer_repeat/air.ppl";
-    let all = json("attend_infer_repeat/scenes.json");
-    let one = serde_json::json!({ "N": 1, "count": [all["count"][5]], "ink": [all["ink"][5]] }).to_string();
-    let model = Model::open(&root().join("examples").join(path), &[&one]).unwrap_or_else(|e| panic!("{path}:\n{e:?}"));
+    let model = Model::open(&root().join("examples").join(path), &[&scenes(&[5])]).unwrap_or_else(|e| panic!("{path}:\n{e:?}"));
     let strategies = vec![Override { address: Some("pres".into()), strategy: expr(strategy) }];
     let overrides = FitOverrides { strategies, ..FitOverrides::default() };
     let mut f = Fitted::new(&model, &overrides, None).unwrap_or_else(|e| panic!("{e:?}"));

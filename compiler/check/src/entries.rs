@@ -535,14 +535,14 @@ pub(crate) fn model_and_guide(
     }
 }
 
-/// The objective over `particles`: their mean, or each.
+/// The objective over `particles`: their sum, or each.
 pub(crate) fn objective_entry(
     s: &mut Session,
     fit: &Fit,
     guide: Option<&Expr>,
     expr: &Expr,
     particles: usize,
-    mean: bool,
+    sum: bool,
     span: Span,
 ) -> Option<Entry> {
     let mut me = FnElab::<Est>::new(s, "objective", 0, true);
@@ -560,12 +560,7 @@ pub(crate) fn objective_entry(
     if failed {
         return None;
     }
-    let result = if mean {
-        let sum = me.b.reduce(ReduceOp::Sum, all.atom, &[0]);
-        me.b.mul(sum, Atom::float(1.0 / particles as f64))
-    } else {
-        all.atom
-    };
+    let result = if sum { me.b.reduce(ReduceOp::Sum, all.atom, &[0]) } else { all.atom };
     let f = me.finish(vec![result], span);
     Some(Entry { func: s.module.add_est(f.func), inputs: f.captures })
 }

@@ -21,7 +21,7 @@ use ppl_syntax::ast::{Direction, Expr, ExprKind, Fit, Ident};
 /// One objective of a fit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Goal {
-    /// The objective: one real result, the mean over particles.
+    /// The objective: one real result, the sum over particles. Strategies see the cost of a particle, whatever their number.
     pub objective: Entry,
     /// The objective of [`FitPlan::estimate_draws`](crate::FitPlan::estimate_draws) particles, one result of that size.
     pub estimate: Entry,

@@ -2,7 +2,7 @@
 
 use crate::goals::{Merged, Part, merge, reaches};
 use ppl_check::{Entry, FitPlan, Global, Goal, GuideDraws, Program};
-use ppl_core::{Det, Est, Func};
+use ppl_core::{Atom, Builder, Det, Est, Func};
 use ppl_diag::{Code, Diagnostic, Span};
 use ppl_opt::{PassManager, PassTiming, When};
 use ppl_transform::step::{Carried, Direction, Layout, Learned, Optimizer, StepSpec};
@@ -225,6 +225,21 @@ pub fn analyse(program: &Program, cx: &mut Cx) -> Result<Vec<Chosen>, Vec<Diagno
     if distinct.is_empty() { Ok(chosen) } else { Err(distinct) }
 }
 
+/// The function with these results, sums over `n` particles, divided by their number.
+fn mean(f: &Func<Det>, sums: &[usize], n: usize) -> Func<Det> {
+    if n == 1 {
+        return f.clone();
+    }
+    let mut b = Builder::<Det>::new(f.name.clone());
+    b.func.span = f.span;
+    let args: Vec<Atom> = f.params.iter().map(|v| b.param(f.vars[v.index()].name.clone(), f.ty(*v).clone()).into()).collect();
+    let mut results = b.inline(f, &args);
+    for k in sums {
+        results[*k] = b.mul(results[*k], Atom::float(1.0 / n as f64));
+    }
+    b.finish(results)
+}
+
 /// Which inputs of a goal's objective learn from it.
 fn learns(goal: &Goal) -> Vec<bool> {
     goal.objective.inputs.iter().map(|g| matches!(g, Global::Param(i) if goal.over.contains(i))).collect()
@@ -373,6 +388,10 @@ pub fn lower_fit(
         let flat = flat(program, &goal.objective, cx)?;
         let learned = learns(goal);
         let (flat, reference, sides, c) = surrogate(program, &flat, &learned, cx)?;
+        // Results of the surrogate: the value, then what strategies return besides.
+        let also = sides.iter().position(|s| *s == SideOf::Also).map(|k| 1 + k);
+        let sums: Vec<usize> = std::iter::once(0).chain(also).collect();
+        let reference = mean(&reference, &sums, plan.particles);
         note(&mut chosen, c);
         cx.show("smooth", || flat.to_string());
         cx.show("strategies", || reference.to_string());
@@ -383,8 +402,6 @@ pub fn lower_fit(
         cx.optimise(&mut f, program, When::BeforeVjp)?;
         cx.show("simplify", || f.to_string());
         let learned: Vec<usize> = learned.iter().enumerate().filter(|(_, l)| **l).map(|(i, _)| i).collect();
-        // Results of the surrogate: the value, then what strategies return besides.
-        let also = sides.iter().position(|s| *s == SideOf::Also).map(|k| 1 + k);
         let reached = reaches(&f, 0);
         let (own, rest): (Vec<usize>, Vec<usize>) = learned.iter().partition(|i| also.is_none() || reached.contains(i));
         let fail = |e: vjp::VjpError| vec![e.diagnostic()];
