@@ -214,3 +214,65 @@ fn draws_are_costs_of_earlier_choices() {
         }
     }
 }
+
+/// Costs that are infinite where a probability is 0 leave value and gradient alone: runs there are not made.
+#[test]
+fn impossible_values_may_cost_anything() {
+    // Guide, cost, and its expectation; `mask` is (1, 0, 1).
+    let cases = [
+        (
+            "z ~ flip(p * mask[1]) by S;  c ~ flip(p) by S",
+            "(if t.z { log(mask[1]) } else { 0.5 * r }) * (if t.c { 2.0 } else { 1.0 })",
+            "0.5 * r * (1 + p)",
+        ),
+        (
+            "for n in 3 { z[n] ~ flip(p * mask[n]) by S }",
+            "sum(for n in 3 { if t.z[n] { log(mask[n]) + 3 } else { (n + 1) * r } })",
+            "6 * p + r * (6 - 4 * p)",
+        ),
+        (
+            "z ~ categorical(w * mask / (w[0] + w[2])) by S",
+            "if t.z == 1 { log(mask[1]) } else { r * t.z }",
+            "2 * r * w[2] / (w[0] + w[2])",
+        ),
+        (
+            "for n in 3 carry (s = 1.0) { z[n] ~ flip(p * mask[n]) by S;  s }",
+            "for n in 3 carry (c = 0.0) { c * r + (if t.z[n] { log(mask[n]) + 3 } else { 1.0 }) }",
+            "r * r * (1 + 2 * p) + r + 1 + 2 * p",
+        ),
+    ];
+    let data = r#"{ "mask": [1.0, 0.0, 1.0] }"#;
+    let mean = |text: &str, runs: u64| {
+        let text = format!(
+            "data mask: real[3]\nparam p: unit = 0.35\nparam w: simplex[3] = [0.2, 0.5, 0.3]\nparam r: real = 0.8\n{text}\nfit maximize o() using particles 20"
+        );
+        let model = Model::from_text(&text, root(), &[data]).unwrap_or_else(|e| panic!("{text}\n{e:?}"));
+        let mut f = Fitted::new(&model, &FitOverrides::default(), Some(1)).unwrap_or_else(|e| panic!("{text}\n{e:?}"));
+        f.remember(0.7);
+        let mut r = native(&f.code.gradient, &f.inputs(&f.code.inputs), Precision::F64).expect("native code");
+        let rows: Vec<Vec<f64>> = (0..runs)
+            .map(|step| {
+                r.run(9, step);
+                // The value, then the gradients for p, w, r.
+                let at = |p: &usize| f.code.learned.iter().position(|l| l == p);
+                let learned: Vec<usize> = (0..3).filter_map(|p| at(&p)).collect();
+                std::iter::once(0).chain(learned.into_iter().map(|k| k + 1)).flat_map(|k| r.output_values(k)).collect()
+            })
+            .collect();
+        (0..rows[0].len()).map(|k| mean_and_error(&rows.iter().map(|x| x[k]).collect::<Vec<_>>())).collect::<Vec<_>>()
+    };
+    for (guide, cost, expected) in cases {
+        let truth = mean(&format!("objective o() = expect {{ {expected} }}"), 1);
+        for by in ["enumerate", "measure_valued", "local_expectation", "reinforce", "leave_one_out(3)", "control_variate"] {
+            if guide.contains("categorical") && ["measure_valued", "control_variate"].contains(&by) {
+                continue;
+            }
+            let text =
+                format!("gen q() {{ {} }}\nobjective o() = expect {{ let (t, _) = sim(q())\n {cost} }}", guide.replace('S', by));
+            let found = mean(&text, if by == "enumerate" { 2 } else { 1000 });
+            for (k, ((have, se), (want, _))) in found.iter().zip(&truth).enumerate() {
+                assert!((have - want).abs() < 4.5 * se + 1e-9, "{guide} by {by}, result {k}: {have} +- {se}, expected {want}");
+            }
+        }
+    }
+}

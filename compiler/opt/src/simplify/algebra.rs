@@ -11,6 +11,8 @@
 //! reassociating   (x + c) + d = x + (c + d)    (x * c) * d = x * (c * d)
 //!                 pow(x, n) = products, n = 2, 3, 4, -1, -2   pow(x, 1/2) = sqrt x
 //!                 log exp x = x  log sigmoid x = log_sigmoid x                  log1p exp x = softplus x
+//!                 exp log x = x  exp log1p x = x + 1   exp log_sigmoid x = sigmoid x
+//!                 exp select(c, log x, log y) = select(c, x, y)
 //! ```
 //!
 //! `x * 0` stays: `x` may be infinite or NaN. So does `x - x`: it may be the value 0 with a gradient (`x - stop x`).
@@ -100,8 +102,30 @@ impl<S: Stage> Cx<'_, S> {
                 None => inner(Prim::Sigmoid).map(|y| prim(Prim::LogSigmoid, &[y])),
             },
             Prim::Log1p if reassociate => inner(Prim::Exp).map(|y| prim(Prim::Softplus, &[y])),
+            Prim::Exp if reassociate => self.exp(x, ty),
             _ => None,
         }
+    }
+
+    /// The exponential of a logarithm. A density comes like this; at 0 its derivative would be lost in `exp(-inf) / 0`.
+    fn exp(&mut self, x: Atom, ty: &Ty) -> Option<Rewrite<S>> {
+        if let Some(Op::Prim(Prim::Select, args)) = self.def(x) {
+            let (c, a, b) = (args[0], args[1], args[2]);
+            let narrow = |y: Atom| self.broadcast_of(y).map_or(y, |(x, ..)| x);
+            let log = |y: Atom| [Prim::Log, Prim::Log1p, Prim::LogSigmoid].iter().any(|p| self.unary_of(narrow(y), *p).is_some());
+            if !log(a) || !log(b) {
+                return None;
+            }
+            let [a, b] = [a, b].map(|y| self.emit_prim(Prim::Exp, &[y], ty.clone()));
+            return Some(prim(Prim::Select, &[c, a, b]));
+        }
+        if let Some(y) = self.unary_of(x, Prim::Log) {
+            return Some(Rewrite::Atom(y));
+        }
+        if let Some(y) = self.unary_of(x, Prim::Log1p) {
+            return Some(prim(Prim::Add, &[y, Atom::float(1.0)]));
+        }
+        self.unary_of(x, Prim::LogSigmoid).map(|y| prim(Prim::Sigmoid, &[y]))
     }
 
     fn binary(&mut self, p: Prim, a: Atom, b: Atom, ty: &Ty) -> Option<Rewrite<S>> {

@@ -193,13 +193,13 @@ impl Inline<'_, '_> {
         let delayed = delayed(block);
         for (i, stmt) in block.stmts.iter().enumerate() {
             e.b.span = stmt.span;
-            if delayed.iter().any(|d| d.0 == i) {
+            if delayed.iter().any(|d| d.call == i || d.stop == Some(i)) {
                 continue;
             }
-            if let Some((k, _, weight)) = delayed.iter().find(|d| d.1 == i) {
-                let Op::Random(MidRandom::Again { x, fresh }) = &block.stmts[*k].op else { continue };
-                let (x, w) = (at(map, *x), at(map, *weight));
-                let value = self.weighted(e, block.stmts[*k].outs[0], (x, *fresh), w);
+            if let Some(d) = delayed.iter().find(|d| d.product == i) {
+                let Op::Random(MidRandom::Again { x, fresh }) = &block.stmts[d.call].op else { continue };
+                let (x, w) = (at(map, *x), [d.weight, d.densities[0], d.densities[1]].map(|a| at(map, a)));
+                let value = self.weighted(e, block.stmts[d.call].outs[0], (x, *fresh), w, d.stop.is_some());
                 map.insert(stmt.outs[0], value);
                 continue;
             }
@@ -248,12 +248,29 @@ impl Inline<'_, '_> {
         }
     }
 
-    /// `weight * k(x)`, without running `k` where the weight is 0: the cost may be infinite there.
-    fn weighted(&mut self, e: &mut Edit<'_>, out: Var, x: (Atom, Option<u64>), weight: Atom) -> Atom {
-        let op = Op::Prim(ppl_core::Prim::Ne, vec![weight, Atom::float(0.0)]);
-        let possible = e.b.emit1(op, "possible", ppl_core::Ty::BOOL);
+    /// `weight * k(x)`, without running `k` where the density is 0: the cost may be infinite there.
+    fn weighted(
+        &mut self,
+        e: &mut Edit<'_>,
+        out: Var,
+        x: (Atom, Option<u64>),
+        [weight, density, same]: [Atom; 3],
+        stopped: bool,
+    ) -> Atom {
+        let mut nonzero = |d: Atom| {
+            let op = Op::Prim(ppl_core::Prim::Ne, vec![d, Atom::float(0.0)]);
+            e.b.emit1(op, "possible", ppl_core::Ty::BOOL)
+        };
+        let mut possible = nonzero(density);
+        if same != density {
+            let other = nonzero(same);
+            possible = e.b.emit1(Op::Prim(ppl_core::Prim::Or, vec![possible, other]), "possible", ppl_core::Ty::BOOL);
+        }
         e.begin();
-        let k = self.run(e, out, x);
+        let mut k = self.run(e, out, x);
+        if stopped {
+            k = e.b.emit1(Op::Stop(k), "k", ppl_core::Ty::FLOAT);
+        }
         let value = crate::expand::real(&mut e.b, ppl_core::Prim::Mul, &[weight, k]);
         let then = e.end(vec![value]);
         e.begin();
@@ -262,32 +279,62 @@ impl Inline<'_, '_> {
     }
 }
 
-/// Calls whose only use is one product in the same block: `(call, product, the other factor)`, by statement.
-fn delayed(block: &ppl_core::Block<Mid>) -> Vec<(usize, usize, Atom)> {
+/// A call whose only use is one product in the same block, perhaps under a `stop`; by statement.
+struct Delayed {
+    call: usize,
+    stop: Option<usize>,
+    product: usize,
+    /// The other factor.
+    weight: Atom,
+    /// The run is not made where both are 0: the factor itself, or what a factor `d - stop(d)` under which the call is stopped consists of.
+    densities: [Atom; 2],
+}
+
+fn delayed(block: &ppl_core::Block<Mid>) -> Vec<Delayed> {
+    let def = |a: Atom| block.stmts.iter().find(|s| s.outs.iter().any(|v| Atom::Var(*v) == a)).map(|s| &s.op);
+    // The statement that uses a value, where there is one only.
+    let user = |x: Atom| -> Option<usize> {
+        let uses = |op: &Op<Mid>| {
+            ppl_core::op_atoms(op).contains(&x)
+                || ppl_core::op_blocks(op).into_iter().any(|b| ppl_core::free_vars(b).iter().any(|v| Atom::Var(*v) == x))
+        };
+        let mut users = (0..block.stmts.len()).filter(|n| uses(&block.stmts[*n].op));
+        let first = users.next().filter(|_| !block.results.contains(&x))?;
+        users.next().is_none().then_some(first)
+    };
     let mut out = Vec::new();
-    for (i, stmt) in block.stmts.iter().enumerate() {
+    for (call, stmt) in block.stmts.iter().enumerate() {
         if !matches!(stmt.op, Op::Random(MidRandom::Again { .. })) {
             continue;
         }
-        let k = Atom::Var(stmt.outs[0]);
-        let uses: Vec<usize> = (0..block.stmts.len())
-            .filter(|n| {
-                let op = &block.stmts[*n].op;
-                ppl_core::op_atoms(op).contains(&k)
-                    || ppl_core::op_blocks(op).into_iter().any(|b| ppl_core::free_vars(b).iter().any(|v| Atom::Var(*v) == k))
-            })
-            .collect();
-        if let [n] = uses[..]
-            && !block.results.contains(&k)
-            && let Op::Prim(ppl_core::Prim::Mul, xs) = &block.stmts[n].op
+        let mut k = Atom::Var(stmt.outs[0]);
+        let Some(mut product) = user(k) else { continue };
+        let stop = matches!(block.stmts[product].op, Op::Stop(_)).then_some(product);
+        if let Some(s) = stop {
+            k = Atom::Var(block.stmts[s].outs[0]);
+            match user(k) {
+                Some(n) => product = n,
+                None => continue,
+            }
+        }
+        if let Op::Prim(ppl_core::Prim::Mul, xs) = &block.stmts[product].op
             && xs[0] != xs[1]
         {
-            out.push((i, n, if xs[0] == k { xs[1] } else { xs[0] }));
+            let weight = if xs[0] == k { xs[1] } else { xs[0] };
+            let densities = match (stop, def(weight)) {
+                (None, _) => [weight; 2],
+                (Some(_), Some(Op::Prim(ppl_core::Prim::Sub, d))) => match def(d[1]) {
+                    Some(Op::Stop(same)) => [d[0], *same],
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            out.push(Delayed { call, stop, product, weight, densities });
         }
     }
     // A product of two calls is made as it stands.
-    let products: Vec<usize> = out.iter().map(|d| d.1).collect();
-    out.retain(|d| products.iter().filter(|p| **p == d.1).count() == 1);
+    let products: Vec<usize> = out.iter().map(|d| d.product).collect();
+    out.retain(|d| products.iter().filter(|p| **p == d.product).count() == 1);
     out
 }
 
