@@ -63,7 +63,7 @@ pub(crate) fn goals(
     for (e, maximize, over, at) in &written {
         let objective = objective_entry(s, fit, guide, e, sizes.0, true, span)?;
         let estimate = objective_entry(s, fit, guide, e, sizes.1, false, span)?;
-        let claim = claim(&s.module, s.module.est(objective.func));
+        let claim = claim(&s.module, s.module.est(estimate.func));
         right_way(s, &claim, *maximize, e.span);
         match over {
             Some(o) => groups.push((group(s, fit, guide, o)?, o.span)),

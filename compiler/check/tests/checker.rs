@@ -162,11 +162,11 @@ fn capabilities_are_read_off_the_programs() {
         w.sort();
         w.join(" ")
     };
-    assert_eq!(works("normal"), "leave_one_out reinforce reinforce_learned reinforce_mean reparam");
+    assert_eq!(works("normal"), "control_variate leave_one_out reinforce reinforce_learned reinforce_mean reparam");
     assert_eq!(works("gamma"), "leave_one_out reinforce reinforce_learned reinforce_mean");
     assert_eq!(
         works("flip"),
-        "enumerate leave_one_out local_expectation measure_valued reinforce reinforce_learned reinforce_mean"
+        "control_variate enumerate leave_one_out local_expectation measure_valued reinforce reinforce_learned reinforce_mean"
     );
     assert_eq!(works("geometric"), "leave_one_out reinforce reinforce_learned reinforce_mean");
     assert_eq!(works("categorical"), "enumerate leave_one_out local_expectation reinforce reinforce_learned reinforce_mean");

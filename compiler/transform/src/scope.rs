@@ -325,7 +325,7 @@ impl<'f> Flow<'f> {
         let (mine, its) = (position(own, *stmt), position(path, i));
         let shared = self.loops(&path[..common]);
         let again = shared.iter().any(|l| l.scan);
-        if its < mine && !again || its == mine && !again {
+        if its <= mine && !again {
             return None;
         }
         let aligns = self.loops(own).into_iter().map(|l| match (shared.contains(&l), l.scan) {

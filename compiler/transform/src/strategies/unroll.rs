@@ -39,7 +39,8 @@ pub(crate) fn fresh_runs(f: &Func<Est>) -> Func<Est> {
         let mut found = false;
         for s in &block.stmts {
             let own = matches!(s.op, Op::Random(EstRandom::Continue { fresh: true, .. }));
-            let inner = ppl_core::op_blocks(&s.op).into_iter().fold(false, |any, b| walk(b, loops) || any);
+            // Every block is walked.
+            let inner = ppl_core::op_blocks(&s.op).into_iter().map(|b| walk(b, loops)).max().unwrap_or(false);
             if inner {
                 loops.extend(index(&s.op));
             }
