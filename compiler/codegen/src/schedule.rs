@@ -44,8 +44,7 @@ fn classify(func: &Func<Det>, stmt: &Stmt<Det>) -> Class {
             match (out.is_scalar(), inline) {
                 (true, true) => Class::Instant,
                 (true, false) => Class::ScalarKernel(*p),
-                (false, false) => Class::Heavy,
-                (false, true) => {
+                (false, _) => {
                     let int = out.dtype == DType::Int || args.iter().any(|a| func.atom_ty(*a).dtype == DType::Int);
                     Class::Member { shape: out.shape.clone(), int }
                 }

@@ -118,7 +118,8 @@ impl Emitter<'_, '_> {
         ];
         let op = if dt == DType::Bool { ReduceOp::Any } else { ReduceOp::Sum };
         // An axis that is kept but never advances (of one element) is no reduction.
-        let sink = Sink { op, node: 2, strides: axes.iter().map(|x| x.c).collect(), to: Some((c.base, c.offset)) };
+        let sink =
+            Sink { op, node: 2, strides: axes.iter().map(|x| x.c).collect(), to: Some((c.base, c.offset)), accumulate: false };
         self.nest(Nest { shape: axes.iter().map(|x| x.n).collect(), nodes, sinks: vec![sink], ..Nest::default() })?;
         Ok(())
     }

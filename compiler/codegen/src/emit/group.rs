@@ -1,12 +1,13 @@
 //! A group of elementwise statements and reductions of one shape as one loop nest.
 
+use super::kernels::kernel_of;
 use super::nest::{Nest, Node, Sink};
-use super::{Emitter, Result};
+use super::{Emitter, Result, lowered_inline};
 use crate::CodegenError;
 use crate::view::{Base, Loc, View, dense_strides};
 use cranelift::prelude::Value;
 use ppl_core::{Atom, DType, Det, Op, Stmt, Var};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 impl Emitter<'_, '_> {
     pub(super) fn group(&mut self, stmts: &[&Stmt<Det>]) -> Result<()> {
@@ -17,9 +18,26 @@ impl Emitter<'_, '_> {
         // Uses inside the group, from the node itself.
         let mut inside: HashMap<Var, u32> = HashMap::new();
         let mut sinks: Vec<(Var, Option<View>)> = Vec::new();
+        let mut tiled = false;
+        let mut known: HashSet<Var> = HashSet::new();
         for stmt in stmts {
             let [out] = stmt.outs[..] else { return Err(CodegenError::internal("an elementwise statement has several outputs")) };
             match &stmt.op {
+                Op::Prim(p, args) if !lowered_inline(*p, args.first().map(|a| func.atom_ty(*a).dtype)) => {
+                    let args = args.iter().map(|a| self.node(&mut nest, &mut ids, *a)).collect::<Result<Vec<_>>>()?;
+                    let same: Vec<Value> = args
+                        .iter()
+                        .filter_map(|a| if let Node::Scalar(v, _) = nest.nodes[*a] { Some(v) } else { None })
+                        .collect();
+                    if same.len() == args.len() {
+                        self.splat_kernel(out, kernel_of(*p)?, &same)?;
+                        known.insert(out);
+                        continue;
+                    }
+                    tiled = true;
+                    nest.nodes.push(Node::Kernel(kernel_of(*p)?, args));
+                    ids.insert(out, nest.nodes.len() - 1);
+                }
                 Op::Prim(p, args) => {
                     let decisive = self.operand_dtype(*p, args)?;
                     let args = args.iter().map(|a| self.node(&mut nest, &mut ids, *a)).collect::<Result<Vec<_>>>()?;
@@ -35,7 +53,7 @@ impl Emitter<'_, '_> {
                         (0..shape.len()).map(|i| if axes.contains(&i) { 0 } else { dense.next().unwrap_or(0) }).collect();
                     let view = if to.is_empty() { None } else { Some(self.alloc_for(out)) };
                     let place = view.as_ref().map(|v| (v.base, v.offset));
-                    nest.sinks.push(Sink { op: *op, node, strides, to: place });
+                    nest.sinks.push(Sink { op: *op, node, strides, to: place, accumulate: false });
                     sinks.push((out, view));
                 }
                 _ => return Err(CodegenError::internal("a statement that is not elementwise was put into a loop")),
@@ -47,7 +65,7 @@ impl Emitter<'_, '_> {
         // What later statements read is written to memory.
         let mut stored: Vec<(Var, View)> = Vec::new();
         for stmt in stmts.iter().filter(|s| matches!(s.op, Op::Prim(..))) {
-            for v in &stmt.outs {
+            for v in stmt.outs.iter().filter(|v| !known.contains(v)) {
                 if self.st.remaining[v.index()] > inside.get(v).copied().unwrap_or(0) {
                     let view = self.alloc_for(*v);
                     nest.stores.push((ids[v], view.clone()));
@@ -55,7 +73,7 @@ impl Emitter<'_, '_> {
                 }
             }
         }
-        let totals = self.nest(nest)?;
+        let totals = if tiled { self.tiled(nest)? } else { self.nest(nest)? };
         for (v, view) in stored {
             self.bind_owned(v, view);
         }

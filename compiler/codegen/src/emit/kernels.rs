@@ -5,10 +5,10 @@ use crate::CodegenError;
 use crate::schedule::MAX_SCALARS;
 use crate::view::{Loc, View, collapse};
 use cranelift::prelude::*;
-use ppl_abi::{Family, Kernel};
+use ppl_abi::Kernel;
 use ppl_core::{Atom, DType, Det, DetRandom, Linalg, Lower, Op, Prim, RngKind, Stmt, Var};
 
-fn kernel_of(p: Prim) -> Result<Kernel> {
+pub(super) fn kernel_of(p: Prim) -> Result<Kernel> {
     match p.def().lower {
         Lower::Kernel(k) => Ok(k),
         Lower::Inline => Err(CodegenError::internal(format!("`{}` has no kernel", p.name()))),
@@ -56,59 +56,26 @@ impl Emitter<'_, '_> {
         self.fb.ins().iadd(self.workspace, off)
     }
 
-    /// An elementwise kernel over a whole array.
-    pub(super) fn array_kernel(&mut self, out: Var, p: Prim, args: &[Atom]) -> Result<()> {
-        let kernel = kernel_of(p)?;
-        let ty = self.st.func.ty(out).clone();
-        let locs = args.iter().map(|a| self.loc(*a)).collect::<Result<Vec<_>>>()?;
-        let n = ty.numel();
-        let to = self.alloc_for(out);
-        if n == 0 {
-            self.bind_owned(out, to);
-            return Ok(());
-        }
-        let arrays = locs.iter().filter(|l| matches!(l, Loc::View(_))).count();
-        // The same everywhere: computed once.
-        let n = if arrays == 0 { 1 } else { n };
-        let unary = kernel.family() == Family::Unary;
-        let mut call = vec![if arrays == 0 { self.workspace_at(self.st.scratch) } else { self.pointer(&to)? }];
-        let mut temps = Vec::new();
-        for (k, (a, loc)) in args.iter().zip(&locs).enumerate() {
-            let stride = match loc {
-                Loc::Scalar(v) | Loc::Splat(v) => {
-                    let at = self.st.scratch + (k as i64 + 1) * (MAX_SCALARS * 8) as i64;
-                    self.store(*v, self.workspace, at);
-                    call.push(self.workspace_at(at));
-                    0
-                }
-                Loc::View(v) if v.is_constant(&ty.shape) && !unary && n != 1 => {
-                    call.push(self.pointer(v)?);
-                    0
-                }
-                Loc::View(_) => {
-                    let (v, temp) = self.dense(*a)?;
-                    call.push(self.pointer(&v)?);
-                    temps.extend(temp);
-                    1
-                }
-                Loc::Saved { .. } | Loc::Given(_) => return Err(CodegenError::internal("a saved scalar was not restored")),
-            };
-            if !unary {
-                call.push(self.iconst(stride));
+    /// Puts a scalar operand of a kernel into the workspace; its address.
+    pub(super) fn scratch_scalar(&mut self, k: usize, v: Value) -> Value {
+        let at = self.st.scratch + (k as i64 + 1) * (MAX_SCALARS * 8) as i64;
+        self.store(v, self.workspace, at);
+        self.workspace_at(at)
+    }
+
+    /// A kernel on arrays whose elements all are the same: computed once.
+    pub(super) fn splat_kernel(&mut self, out: Var, kernel: Kernel, args: &[Value]) -> Result<()> {
+        let mut call = vec![self.workspace_at(self.st.scratch)];
+        for (k, a) in args.iter().enumerate() {
+            call.push(self.scratch_scalar(k, *a));
+            if args.len() > 1 {
+                call.push(self.iconst(0));
             }
         }
-        call.push(self.iconst(n as i64));
+        call.push(self.iconst(1));
         self.call_kernel(kernel, &call)?;
-        for t in temps {
-            self.free(t);
-        }
-        if arrays == 0 {
-            let v = self.load(DType::Float, self.workspace, self.st.scratch);
-            self.free(to);
-            self.bind(out, Loc::Splat(v));
-        } else {
-            self.bind_owned(out, to);
-        }
+        let v = self.load(DType::Float, self.workspace, self.st.scratch);
+        self.bind(out, Loc::Splat(v));
         Ok(())
     }
 

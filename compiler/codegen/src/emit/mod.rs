@@ -8,6 +8,7 @@ mod kernels;
 mod nest;
 mod prims;
 mod stmt;
+mod tile;
 
 pub(crate) use prims::lowered_inline;
 

@@ -10,6 +10,7 @@ use super::{Emitter, Result};
 use crate::CodegenError;
 use crate::view::{Base, Loc, View};
 use cranelift::prelude::*;
+use ppl_abi::Kernel;
 use ppl_core::{DType, Prim, ReduceOp};
 use std::collections::HashMap;
 
@@ -21,6 +22,8 @@ pub(super) enum Node {
     Scalar(Value, DType),
     /// A primitive; the type is its result's, and the second one decides how it computes.
     Op(Prim, Vec<usize>, DType, DType),
+    /// A kernel on reals, in nests that [`Emitter::tiled`] takes apart.
+    Kernel(Kernel, Vec<usize>),
 }
 
 /// A reduction over some axes of the index space.
@@ -31,6 +34,8 @@ pub(super) struct Sink {
     pub strides: Vec<i64>,
     /// Where the result goes; `None` for a full reduction to a scalar.
     pub to: Option<(Base, i64)>,
+    /// Whether what is there already is the beginning.
+    pub accumulate: bool,
 }
 
 /// A loop nest.
@@ -94,9 +99,10 @@ struct PlannedSink {
 const FLAT: usize = 48;
 
 impl Node {
-    fn dtype(&self) -> DType {
+    pub(super) fn dtype(&self) -> DType {
         match self {
             Node::Load(_, d) | Node::Scalar(_, d) | Node::Op(_, _, d, _) => *d,
+            Node::Kernel(..) => DType::Float,
         }
     }
 }
@@ -165,7 +171,7 @@ impl Emitter<'_, '_> {
             let Some((base, offset)) = s.to else { continue };
             let kept = s.strides.iter().rposition(|x| *x != 0).map_or(0, |i| i + 1);
             let early = (0..kept).any(|i| s.strides[i] == 0 && nest.shape[i] != 1);
-            if !early && !nest.shape.contains(&0) {
+            if s.accumulate || !early && !nest.shape.contains(&0) {
                 continue;
             }
             let dt = nest.nodes[s.node].dtype();
@@ -215,7 +221,7 @@ impl Emitter<'_, '_> {
         for (s, t) in nest.sinks.iter().zip(sink_tracks) {
             let strides = &tracks[t].strides;
             let from = strides.iter().rposition(|x| *x != 0).map_or(0, |i| i + 1);
-            let in_memory = strides[..from].contains(&0);
+            let in_memory = s.accumulate || strides[..from].contains(&0);
             let dtype = tracks[t].dtype;
             let track = s.to.map(|_| t);
             sinks.push(PlannedSink { op: s.op, node: s.node, dtype, track, from, in_memory, acc: None, total: None });
@@ -400,7 +406,7 @@ impl Emitter<'_, '_> {
                     let t = plan.loads[&i];
                     (plan.tracks[t].strides[last] == 0).then(|| self.load(*dt, cursors[t].0, cursors[t].1))
                 }
-                Node::Op(..) => None,
+                Node::Op(..) | Node::Kernel(..) => None,
             };
             fixed.push(scalar.map(|s| (s, plan.vector.then(|| self.splat(s, node.dtype())))));
         }
@@ -489,6 +495,7 @@ impl Emitter<'_, '_> {
                     self.prim(*p, &args, *dt, vec)?
                 }
                 Node::Scalar(v, _) => *v,
+                Node::Kernel(..) => return Err(CodegenError::internal("a kernel inside a loop body")),
             };
             values.push(v);
         }
@@ -550,7 +557,7 @@ impl Emitter<'_, '_> {
 }
 
 /// Drops axes of one element and merges neighbours where every array permits; at least one axis remains.
-fn merge(shape: &[usize], arrays: &[&[i64]]) -> (Vec<usize>, Vec<Vec<i64>>) {
+pub(super) fn merge(shape: &[usize], arrays: &[&[i64]]) -> (Vec<usize>, Vec<Vec<i64>>) {
     let mut out: Vec<usize> = Vec::new();
     let mut strides: Vec<Vec<i64>> = vec![Vec::new(); arrays.len()];
     for axis in (0..shape.len()).rev().filter(|a| shape[*a] != 1) {

@@ -20,12 +20,9 @@ impl Emitter<'_, '_> {
         };
         match &stmt.op {
             Op::Prim(p, args) => {
-                if func.ty(out).is_scalar() {
-                    let v = self.scalar_prim(*p, args)?;
-                    self.bind(out, Loc::Scalar(v));
-                    return Ok(());
-                }
-                self.array_kernel(out, *p, args)
+                let v = self.scalar_prim(*p, args)?;
+                self.bind(out, Loc::Scalar(v));
+                Ok(())
             }
             Op::Broadcast { x, shape, axes } => self.broadcast(out, *x, shape, axes),
             Op::Transpose { x, perm } => {

@@ -1,0 +1,65 @@
+//! Times gradients and steps of a model in process, without reading, checking or starting: `cargo bench --bench gradients -- MODEL [DATA] [--precision f32] ..`.
+//!
+//! Prints one line of JSON: medians in microseconds. `cargo dev bench` reads it.
+
+use ppl_abi::Precision;
+use ppl_check::FitOverrides;
+use ppl_tests::engine::native;
+use ppl_tests::{Fitted, Model};
+use std::path::Path;
+use std::time::Instant;
+
+/// Median time of a run in microseconds: batches of about a millisecond, for about `seconds`.
+fn median(seconds: f64, mut run: impl FnMut(u64)) -> f64 {
+    let mut step = 0;
+    let mut batch = |n: u64| {
+        let t = Instant::now();
+        for _ in 0..n {
+            run(step);
+            step += 1;
+        }
+        t.elapsed().as_secs_f64() / n as f64
+    };
+    batch(3);
+    let n = (1e-3 / batch(3)).clamp(1.0, 1e6) as u64;
+    let start = Instant::now();
+    let mut all = Vec::new();
+    while all.len() < 5 || start.elapsed().as_secs_f64() < seconds {
+        all.push(batch(n));
+    }
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2] * 1e6
+}
+
+fn main() -> Result<(), String> {
+    let mut files = Vec::new();
+    let (mut precision, mut seconds, mut particles, mut objective) = (Precision::F64, 1.0, None, None);
+    let mut args = std::env::args().skip(1);
+    while let Some(a) = args.next() {
+        let mut value = || args.next().ok_or(format!("{a} needs a value"));
+        match a.as_str() {
+            "--bench" => {}
+            "--precision" => precision = if value()? == "f32" { Precision::F32 } else { Precision::F64 },
+            "--seconds" => seconds = value()?.parse().map_err(|_| "--seconds needs a number")?,
+            "--particles" => particles = Some(value()?.parse().map_err(|_| "--particles needs a number")?),
+            "--objective" => objective = Some(ppl_syntax::parse_expr(ppl_diag::FileId(u32::MAX), &value()?).0),
+            _ => files.push(a),
+        }
+    }
+    let Some((model, data)) = files.split_first() else { return Err("a model is needed".into()) };
+    let data: Vec<String> =
+        data.iter().map(|d| std::fs::read_to_string(d).map_err(|e| format!("{d}: {e}"))).collect::<Result<_, _>>()?;
+    let data: Vec<&str> = data.iter().map(String::as_str).collect();
+    let model = Model::open(Path::new(model), &data).map_err(|e| format!("{e:?}"))?;
+    let overrides = FitOverrides { particles, objective, ..FitOverrides::default() };
+    let fitted = Fitted::new(&model, &overrides, None).map_err(|e| format!("{e:?}"))?;
+    let mut gradient = native(&fitted.code.gradient, &fitted.inputs(&fitted.code.inputs), precision)?;
+    let mut step = fitted.runner(precision)?;
+    let g = median(seconds, |k| gradient.run(1, k));
+    let s = median(seconds, |k| step.run(1, k));
+    #[expect(clippy::print_stdout, reason = "the result")]
+    {
+        println!("{{\"gradient_us\": {g:.3}, \"step_us\": {s:.3}, \"workspace\": {}}}", gradient.code().workspace());
+    }
+    Ok(())
+}
