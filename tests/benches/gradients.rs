@@ -4,7 +4,8 @@
 
 use ppl_abi::Precision;
 use ppl_check::FitOverrides;
-use ppl_tests::engine::native;
+use ppl_codegen::Options;
+use ppl_tests::engine::native_with;
 use ppl_tests::{Fitted, Model};
 use std::path::Path;
 use std::time::Instant;
@@ -33,13 +34,14 @@ fn median(seconds: f64, mut run: impl FnMut(u64)) -> f64 {
 
 fn main() -> Result<(), String> {
     let mut files = Vec::new();
-    let (mut precision, mut seconds, mut particles, mut objective) = (Precision::F64, 1.0, None, None);
+    let (mut precision, mut seconds, mut threads, mut particles, mut objective) = (Precision::F64, 1.0, 1, None, None);
     let mut args = std::env::args().skip(1);
     while let Some(a) = args.next() {
         let mut value = || args.next().ok_or(format!("{a} needs a value"));
         match a.as_str() {
             "--bench" => {}
             "--precision" => precision = if value()? == "f32" { Precision::F32 } else { Precision::F64 },
+            "--threads" => threads = value()?.parse().map_err(|_| "--threads needs a number")?,
             "--seconds" => seconds = value()?.parse().map_err(|_| "--seconds needs a number")?,
             "--particles" => particles = Some(value()?.parse().map_err(|_| "--particles needs a number")?),
             "--objective" => objective = Some(ppl_syntax::parse_expr(ppl_diag::FileId(u32::MAX), &value()?).0),
@@ -53,8 +55,11 @@ fn main() -> Result<(), String> {
     let model = Model::open(Path::new(model), &data).map_err(|e| format!("{e:?}"))?;
     let overrides = FitOverrides { particles, objective, ..FitOverrides::default() };
     let fitted = Fitted::new(&model, &overrides, None).map_err(|e| format!("{e:?}"))?;
-    let mut gradient = native(&fitted.code.gradient, &fitted.inputs(&fitted.code.inputs), precision)?;
-    let mut step = fitted.runner(precision)?;
+    let options = Options { threads, ..Options::new(precision, ppl_tensor::address) };
+    let mut gradient = native_with(&fitted.code.gradient, &fitted.inputs(&fitted.code.inputs), &options)?;
+    let mut step = native_with(&fitted.code.step, &fitted.step_inputs(), &options)?;
+    let state: Vec<(usize, usize)> = (0..fitted.code.layout.state).map(|i| (i, i)).collect();
+    step.set_state(&state).map_err(|e| e.to_string())?;
     let g = median(seconds, |k| gradient.run(1, k));
     let s = median(seconds, |k| step.run(1, k));
     #[expect(clippy::print_stdout, reason = "the result")]

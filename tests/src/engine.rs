@@ -45,9 +45,13 @@ pub fn interpret(
 
 /// A compiled function with its inputs set.
 pub fn native(f: &Func<Det>, inputs: &[Input], precision: Precision) -> Result<Runner, String> {
+    native_with(f, inputs, &Options::new(precision, ppl_tensor::address))
+}
+
+/// As [`native`], compiled with these options.
+pub fn native_with(f: &Func<Det>, inputs: &[Input], options: &Options) -> Result<Runner, String> {
     assert_eq!(f.params.len(), inputs.len(), "arguments of {}", f.name);
-    let options = Options::new(precision, ppl_tensor::address);
-    let code = compile(f, &options).map_err(|e| format!("{}: {e}", f.name))?;
+    let code = compile(f, options).map_err(|e| format!("{}: {e}", f.name))?;
     let mut r = Runner::new(Arc::new(code));
     for (i, x) in inputs.iter().enumerate() {
         set(&mut r, i, f.ty(f.params[i]).dtype, x)?;

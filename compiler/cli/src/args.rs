@@ -20,6 +20,9 @@ Examples:
   ppl explain E0412"
 )]
 pub(crate) struct Cli {
+    /// Threads of native code; results do not depend on their number [default: the number of cores]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: Option<u16>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

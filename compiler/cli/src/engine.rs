@@ -13,7 +13,7 @@ use ppl_driver::Lowered;
 use ppl_driver::check::{Global, Program};
 use ppl_fit::data::{Array, Values};
 use ppl_interp::Interp;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::args::{EngineName, PrecisionName};
 
@@ -94,12 +94,25 @@ pub(crate) fn fault(message: &str) -> Diagnostic {
         .help("this is a fault of the compiler, not of your program; please report it with the program")
 }
 
+static THREADS: OnceLock<usize> = OnceLock::new();
+
+/// Sets the number of threads of all runs; the machine's cores by default.
+pub(crate) fn set_threads(n: Option<usize>) {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let _ = THREADS.set(n.unwrap_or(cores));
+}
+
+/// How native code is made.
+pub(crate) fn options(precision: Precision) -> Options {
+    Options { threads: THREADS.get().copied().unwrap_or(1), ..Options::new(precision, ppl_tensor::address) }
+}
+
 /// Native code for a function.
 ///
 /// # Errors
 /// A fault of the compiler.
 pub(crate) fn native(func: &Func<Det>, precision: Precision) -> Result<Runner, Diagnostic> {
-    let code = compile(func, &Options::new(precision, ppl_tensor::address)).map_err(|e| fault(&e.to_string()))?;
+    let code = compile(func, &options(precision)).map_err(|e| fault(&e.to_string()))?;
     Ok(Runner::new(Arc::new(code)))
 }
 

@@ -99,7 +99,7 @@ fn stage_text(
     }
     let precision =
         args.precision.map_or(Precision::F64, |p| if p == PrecisionName::F32 { Precision::F32 } else { Precision::F64 });
-    let options = Options { keep_text: stage.is_some(), ..Options::new(precision, ppl_tensor::address) };
+    let options = Options { keep_text: stage.is_some(), ..crate::engine::options(precision) };
     let compiled = compile(&code.step, &options).map_err(|e| fail(vec![crate::engine::fault(&e.to_string())]))?;
     let times = compiled.times();
     cx.record("plan buffers", times.plan);

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
         }
     };
+    engine::set_threads(cli.threads.map(usize::from));
     report::guarded(|| match &cli.command {
         Command::Fit(a) => fit::command(a),
         Command::Check(a) => check::command(a),

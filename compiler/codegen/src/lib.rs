@@ -27,6 +27,7 @@ mod arena;
 mod emit;
 mod error;
 mod machine;
+mod pool;
 mod runner;
 mod schedule;
 mod view;

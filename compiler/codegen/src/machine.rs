@@ -1,7 +1,9 @@
 //! Machine code: native functions compiled and kept with their entry points.
 
 use crate::CodegenError;
+use crate::emit::chunk::{Cut, GRAIN, Product, cut};
 use crate::emit::{Emitter, State, unsupported};
+use crate::pool::Pool;
 use crate::schedule::schedule;
 use crate::view::elem_size;
 use cranelift::codegen::Context;
@@ -42,6 +44,10 @@ pub struct Options {
     pub regalloc: Regalloc,
     /// Join elementwise statements into loops. Off, every statement is a loop of its own (for tests and measurements).
     pub fuse: bool,
+    /// Threads that a run may use. Results do not depend on it.
+    pub threads: usize,
+    /// Elementary operations from which on a step is cut into chunks that threads share. Sums over chunks depend on it.
+    pub grain: usize,
     /// Keep the Cranelift IR and the disassembly for [`Compiled::clif`] and [`Compiled::disassembly`].
     pub keep_text: bool,
     /// Run Cranelift's verifier.
@@ -51,7 +57,16 @@ pub struct Options {
 impl Options {
     /// The defaults: fused, nothing kept, verified in debug builds.
     pub fn new(precision: Precision, kernels: KernelTable) -> Options {
-        Options { precision, kernels, regalloc: Regalloc::Auto, fuse: true, keep_text: false, verify: cfg!(debug_assertions) }
+        Options {
+            precision,
+            kernels,
+            regalloc: Regalloc::Auto,
+            fuse: true,
+            threads: 1,
+            grain: GRAIN,
+            keep_text: false,
+            verify: cfg!(debug_assertions),
+        }
     }
 }
 
@@ -77,11 +92,38 @@ pub struct Times {
     pub machine: Duration,
 }
 
-type Entry = unsafe extern "C" fn(*const *const u8, *const *mut u8, *mut u8, u64, u64);
+type Entry = unsafe extern "C" fn(*const *const u8, *const *mut u8, *mut u8, u64, u64, usize, usize);
+
+/// A native function, called once for each chunk.
+#[derive(Clone, Copy)]
+struct Part {
+    entry: Entry,
+    chunks: usize,
+}
+
+/// A call whose chunks several threads share.
+struct Call {
+    entry: Entry,
+    inputs: *const *const u8,
+    outputs: *const *mut u8,
+    workspace: *mut u8,
+    seed: u64,
+    step: u64,
+}
+
+/// Runs a chunk of a [`Call`].
+unsafe fn run_chunk(call: *const (), chunk: usize, worker: usize) {
+    // SAFETY: `Compiled::call` hands over a `Call`, whose buffers its caller vouches for; chunks write to different places.
+    unsafe {
+        let c = &*call.cast::<Call>();
+        (c.entry)(c.inputs, c.outputs, c.workspace, c.seed, c.step, chunk, worker);
+    }
+}
 
 /// A compiled function: code, its entry points and what they expect.
 pub struct Compiled {
-    parts: Vec<Entry>,
+    parts: Vec<Part>,
+    threads: usize,
     /// Taken only when the code is freed.
     module: Option<JITModule>,
     /// Tables that the code refers to by address.
@@ -130,8 +172,17 @@ impl Compiled {
     pub unsafe fn call(&self, inputs: &[*const u8], outputs: &[*mut u8], workspace: *mut u8, seed: u64, step: u64) {
         debug_assert_eq!((inputs.len(), outputs.len()), (self.params.len(), self.results.len()));
         for part in &self.parts {
-            // SAFETY: the caller vouches for the buffers; the code was compiled for exactly this signature.
-            unsafe { part(inputs.as_ptr(), outputs.as_ptr(), workspace, seed, step) }
+            let (inputs, outputs) = (inputs.as_ptr(), outputs.as_ptr());
+            if part.chunks == 1 || self.threads == 1 {
+                for chunk in 0..part.chunks {
+                    // SAFETY: the caller vouches for the buffers; the code was compiled for exactly this signature.
+                    unsafe { (part.entry)(inputs, outputs, workspace, seed, step, chunk, 0) }
+                }
+                continue;
+            }
+            let call = Call { entry: part.entry, inputs, outputs, workspace, seed, step };
+            // SAFETY: as above; workers below `threads` have parts of the workspace of their own.
+            unsafe { Pool::global().run(self.threads, part.chunks, run_chunk, (&raw const call).cast()) }
         }
     }
 
@@ -207,27 +258,64 @@ pub fn compile(func: &Func<Det>, options: &Options) -> Result<Compiled, CodegenE
     let mut context = FunctionBuilderContext::new();
     let mut functions: Vec<Function> = Vec::new();
     let mut signature = Signature::new(probe.default_call_conv());
-    signature.params.extend((0..5).map(|_| AbiParam::new(types::I64)));
+    signature.params.extend((0..7).map(|_| AbiParam::new(types::I64)));
     let has_fma = has_flag(&*probe, "has_fma");
     let mut rest = &steps[..];
+    let mut chunks: Vec<usize> = Vec::new();
+    let mut next = Next::Steps;
     loop {
         let mut ir = Function::with_name_signature(UserFuncName::user(0, functions.len() as u32), signature.clone());
         let builder = FunctionBuilder::new(&mut ir, &mut context);
-        let mut e = Emitter::start(&mut state, builder, has_fma)?;
+        let here = std::mem::replace(&mut next, Next::Steps);
+        let mut e = Emitter::start(&mut state, builder, has_fma, matches!(here, Next::Group(_) | Next::Product(_)))?;
         if functions.is_empty() {
             e.bind_params()?;
         }
-        while let Some((step, after)) = rest.split_first() {
-            e.step(&func.body, step)?;
-            rest = after;
-            if e.fb.func.dfg.num_insts() > SPLIT {
-                break;
+        let mut last = false;
+        chunks.push(match here {
+            Next::Steps => {
+                while let Some((step, after)) = rest.split_first() {
+                    if let Some(cut) = cut(func, &func.body, step, options.grain) {
+                        next = Next::Group(cut);
+                        break;
+                    }
+                    e.step(&func.body, step)?;
+                    rest = after;
+                    if let Some(p) = e.st.product.take() {
+                        next = Next::Product(Box::new(p));
+                        break;
+                    }
+                    if e.fb.func.dfg.num_insts() > SPLIT {
+                        break;
+                    }
+                }
+                last = rest.is_empty() && matches!(next, Next::Steps);
+                if last {
+                    e.deliver_results()?;
+                }
+                1
             }
-        }
-        let last = rest.is_empty();
-        if last {
-            e.deliver_results()?;
-        }
+            Next::Group(cut) => {
+                if let Some((step, after)) = rest.split_first() {
+                    e.st.cut = Some(cut);
+                    e.step(&func.body, step)?;
+                    e.st.cut = None;
+                    rest = after;
+                }
+                if !e.st.partials.is_empty() {
+                    next = Next::Partials;
+                }
+                cut.chunks
+            }
+            Next::Partials => {
+                e.add_partials()?;
+                1
+            }
+            Next::Product(p) => {
+                e.product_chunk(&p)?;
+                p.chunks()
+            }
+        });
         e.finish(last, probe.frontend_config())?;
         functions.push(ir);
         if last {
@@ -258,10 +346,11 @@ pub fn compile(func: &Func<Det>, options: &Options) -> Result<Compiled, CodegenE
     };
     let parts = ids
         .iter()
-        .map(|id| {
+        .zip(&chunks)
+        .map(|(id, chunks)| {
             let address = module.get_finalized_function(*id);
-            // SAFETY: the function was compiled with this signature: five words, the platform's C convention, no result.
-            unsafe { std::mem::transmute::<*const u8, Entry>(address) }
+            // SAFETY: the function was compiled with this signature: seven words, the platform's C convention, no result.
+            Part { entry: unsafe { std::mem::transmute::<*const u8, Entry>(address) }, chunks: *chunks }
         })
         .collect();
     times.machine = started.elapsed();
@@ -279,6 +368,7 @@ pub fn compile(func: &Func<Det>, options: &Options) -> Result<Compiled, CodegenE
         .collect();
     Ok(Compiled {
         parts,
+        threads: options.threads.max(1),
         module: Some(module),
         _constants: state.constants,
         name: func.name.clone(),
@@ -292,6 +382,18 @@ pub fn compile(func: &Func<Det>, options: &Options) -> Result<Compiled, CodegenE
         clif,
         disassembly,
     })
+}
+
+/// What the next native function holds.
+enum Next {
+    /// Steps of the program.
+    Steps,
+    /// One step, in chunks.
+    Group(Cut),
+    /// The sums over its chunks.
+    Partials,
+    /// A matrix product, in chunks.
+    Product(Box<Product>),
 }
 
 type Defined = (Vec<cranelift::module::FuncId>, usize, Option<String>);

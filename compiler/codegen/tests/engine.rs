@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{SEED, agree, options, tensor};
+use common::{SEED, agree, distance, interpreted, native, options, tensor};
 use ppl_abi::Precision;
 use ppl_codegen::{CodegenError, Options, Regalloc, Runner, Steps, compile};
-use ppl_core::{Atom, Builder, Det, Func, Prim, Ty};
+use ppl_core::{Atom, Builder, Det, Func, Prim, ReduceOp, Ty};
 use std::sync::Arc;
 
 /// Thousands of statements: scalars, arrays, reductions, and pointers made by indexing.
@@ -145,4 +145,42 @@ fn text_is_kept_on_request() {
     assert!(code.clif().is_some_and(|t| t.contains("f32x4")));
     assert!(code.disassembly().is_some_and(|t| t.contains("ret")));
     assert!(compile(&descent(), &options(Precision::F32)).expect("compiles").clif().is_none());
+}
+
+/// Elementwise work with functions of the library, sums over either axis and both, and a product, large enough to be cut and not of an even size.
+#[test]
+fn chunks_of_large_steps() {
+    for (n, m) in [(37, 300), (8, 2000), (130, 64), (600, 3), (4, 4)] {
+        let mut b = Builder::<Det>::new("large");
+        let (x, bias) = (b.param("x", Ty::float([1, n, m])), b.param("bias", Ty::float([m])));
+        let wide = b.broadcast(bias.into(), &[1, n, m], &[2]);
+        let y = b.add(x.into(), wide);
+        let e = b.un(Prim::Softplus, y);
+        let s = b.un(Prim::Sigmoid, wide);
+        let z = b.mul(e, s);
+        let mut out = vec![z];
+        for axes in [&[0][..], &[1], &[2], &[0, 1], &[1, 2], &[0, 1, 2]] {
+            out.push(b.reduce(ReduceOp::Sum, z, axes));
+            out.push(b.reduce(ReduceOp::Max, y, axes));
+        }
+        out.push(b.dot(z, z, &[(0, 0)], &[(2, 2)]));
+        let rows = b.reshape(z, &[n, m]);
+        out.push(b.dot(rows, rows, &[], &[(0, 0)]));
+        let f = b.finish(out);
+        let args = |p| vec![tensor(&Ty::float([1, n, m]), &ramp(n * m), p), tensor(&Ty::float([m]), &ramp(m), p)];
+        for (precision, tolerance) in [(Precision::F64, 1e-12), (Precision::F32, 1e-4)] {
+            let args = args(precision);
+            let want = interpreted(&f, &args, precision);
+            let cut = compile(&f, &Options { grain: 1, ..options(precision) }).expect("compiles");
+            let whole = compile(&f, &Options { grain: usize::MAX, ..options(precision) }).expect("compiles");
+            assert!(cut.functions() > whole.functions(), "{n} x {m}: nothing is cut");
+            for threads in [1, 2, 3] {
+                let found = native(&f, &args, &Options { threads, grain: 1, ..options(precision) });
+                for (k, w) in want.iter().enumerate() {
+                    let d = distance(w, &found[k]);
+                    assert!(d < tolerance, "{n} x {m}, {threads} threads, result {k}: off by {d}");
+                }
+            }
+        }
+    }
 }

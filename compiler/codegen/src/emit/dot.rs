@@ -60,6 +60,16 @@ impl Emitter<'_, '_> {
             let b_parts = [&bs[..], &ks[..], &ns[..]].map(|g| g.iter().map(|x| (x.n, x.b)).collect::<Vec<_>>());
             let (pa, [a_batch, a_row, a_col]) = self.matrix(va, &a_parts, &mut temps)?;
             let (pb, [b_batch, b_row, b_col]) = self.matrix(vb, &b_parts, &mut temps)?;
+            if self.block == 0 && nb == 1 && super::chunk::cuts_product(m, n, k, self.st.options.grain) {
+                let sizes = [m, n, k].map(|x| x as i64);
+                let (a_strides, b_strides) = ([a_row, a_col], [b_row, b_col]);
+                self.st.product = Some(super::chunk::Product { c: dst.clone(), a: pa, b: pb, sizes, a_strides, b_strides });
+                for t in temps {
+                    self.free(t);
+                }
+                self.bind_owned(out, dst);
+                return Ok(());
+            }
             let (pa, pb, pc) = (self.pointer(&pa)?, self.pointer(&pb)?, self.pointer(&dst)?);
             let mut call = vec![pc, pa, pb];
             let sizes =

@@ -73,6 +73,20 @@ impl Emitter<'_, '_> {
                 }
             }
         }
+        if self.chunk.is_some() {
+            let totals = self.chunked(&nest, tiled)?;
+            for (v, view) in stored {
+                self.bind_owned(v, view);
+            }
+            for ((v, view), total) in sinks.into_iter().zip(totals) {
+                match (view, total) {
+                    (Some(view), _) => self.bind_owned(v, view),
+                    (None, Some(offset)) => self.bind_saved(v, offset),
+                    (None, None) => return Err(CodegenError::internal("a full reduction without a place")),
+                }
+            }
+            return Ok(());
+        }
         let totals = if tiled { self.tiled(nest)? } else { self.nest(nest)? };
         for (v, view) in stored {
             self.bind_owned(v, view);

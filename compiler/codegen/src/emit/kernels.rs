@@ -58,14 +58,19 @@ impl Emitter<'_, '_> {
 
     /// Puts a scalar operand of a kernel into the workspace; its address.
     pub(super) fn scratch_scalar(&mut self, k: usize, v: Value) -> Value {
-        let at = self.st.scratch + (k as i64 + 1) * (MAX_SCALARS * 8) as i64;
-        self.store(v, self.workspace, at);
-        self.workspace_at(at)
+        let (base, offset) = self.scratch();
+        let at = offset + (k as i64 + 1) * (MAX_SCALARS * 8) as i64;
+        self.store(v, base, at);
+        let off = self.iconst(at);
+        self.fb.ins().iadd(base, off)
     }
 
     /// A kernel on arrays whose elements all are the same: computed once.
     pub(super) fn splat_kernel(&mut self, out: Var, kernel: Kernel, args: &[Value]) -> Result<()> {
-        let mut call = vec![self.workspace_at(self.st.scratch)];
+        let (base, offset) = self.scratch();
+        let off = self.iconst(offset);
+        let to = self.fb.ins().iadd(base, off);
+        let mut call = vec![to];
         for (k, a) in args.iter().enumerate() {
             call.push(self.scratch_scalar(k, *a));
             if args.len() > 1 {
@@ -74,7 +79,7 @@ impl Emitter<'_, '_> {
         }
         call.push(self.iconst(1));
         self.call_kernel(kernel, &call)?;
-        let v = self.load(DType::Float, self.workspace, self.st.scratch);
+        let v = self.load(DType::Float, to, 0);
         self.bind(out, Loc::Splat(v));
         Ok(())
     }

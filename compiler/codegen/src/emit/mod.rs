@@ -1,5 +1,6 @@
 //! Emission of native functions: the state that lasts for a whole program, and the emitter for one native function.
 
+pub(crate) mod chunk;
 mod control;
 mod dot;
 mod group;
@@ -54,6 +55,14 @@ pub(crate) struct State<'a> {
     hints: HashMap<Var, (Base, i64)>,
     /// Workspace for scalar operands of kernels.
     scratch: i64,
+    /// The same for each worker, made when the first chunk needs it.
+    worker_scratch: Option<i64>,
+    /// How the step that is being emitted is cut.
+    pub cut: Option<chunk::Cut>,
+    /// What chunks leave to be added up.
+    pub partials: Vec<chunk::Partial>,
+    /// A matrix product to be cut.
+    pub product: Option<chunk::Product>,
 }
 
 /// Bytes of the scratch area: three operands and a result of a batch of scalars.
@@ -83,6 +92,10 @@ impl<'a> State<'a> {
             fresh_dynamics: Vec::new(),
             hints: HashMap::new(),
             scratch,
+            worker_scratch: None,
+            cut: None,
+            partials: Vec::new(),
+            product: None,
         };
         // Block 0 defines the parameters and is the body.
         state.count(&func.body, 0);
@@ -147,6 +160,8 @@ pub(crate) struct Emitter<'s, 'f> {
     workspace: Value,
     seed: Value,
     step: Value,
+    /// The chunk, in functions that are called once for each.
+    chunk: Option<chunk::Chunk>,
     sigs: HashMap<usize, SigRef>,
     /// Id of the block being emitted.
     block: u32,
@@ -154,14 +169,14 @@ pub(crate) struct Emitter<'s, 'f> {
 
 impl<'s, 'f> Emitter<'s, 'f> {
     /// Starts a function.
-    pub(crate) fn start(st: &'s mut State<'f>, mut fb: FunctionBuilder<'s>, has_fma: bool) -> Result<Self> {
+    pub(crate) fn start(st: &'s mut State<'f>, mut fb: FunctionBuilder<'s>, has_fma: bool, chunked: bool) -> Result<Self> {
         let entry = fb.create_block();
         fb.append_block_params_for_function_params(entry);
         fb.switch_to_block(entry);
         fb.seal_block(entry);
         fb.ensure_inserted_block();
         let params = fb.block_params(entry).to_vec();
-        let [ins, outs, workspace, seed, step] = params[..] else {
+        let [ins, outs, workspace, seed, step, index, worker] = params[..] else {
             return Err(CodegenError::internal("the entry's signature has changed"));
         };
         let (float, vector, mask, lanes) = match st.precision() {
@@ -171,7 +186,25 @@ impl<'s, 'f> Emitter<'s, 'f> {
         let sigs = HashMap::new();
         let (tables, pointers) = ([ins, outs], HashMap::new());
         let block = 0;
-        Ok(Emitter { st, fb, float, vector, mask, lanes, has_fma, entry, tables, pointers, workspace, seed, step, sigs, block })
+        let chunk = chunked.then_some(chunk::Chunk { index, worker });
+        Ok(Emitter {
+            st,
+            fb,
+            float,
+            vector,
+            mask,
+            lanes,
+            has_fma,
+            entry,
+            tables,
+            pointers,
+            workspace,
+            seed,
+            step,
+            chunk,
+            sigs,
+            block,
+        })
     }
 
     /// A load at the beginning of the function, right after `from` is known: what is read there is known everywhere.
@@ -342,6 +375,37 @@ impl<'s, 'f> Emitter<'s, 'f> {
         let bytes = shape.iter().product::<usize>() * self.st.size(dt) as usize;
         let buf = self.st.arena.alloc(bytes);
         View::dense(Base::Workspace, self.st.arena.offset(buf), shape, vec![buf])
+    }
+
+    /// Workspace of this worker alone, aligned to a cache line. The caller owns it.
+    fn alloc_local(&mut self, dt: DType, len: usize) -> Result<View> {
+        let Some(c) = self.chunk else { return Ok(self.alloc(dt, &[len])) };
+        let bytes = (len * self.st.size(dt) as usize).next_multiple_of(64);
+        let buf = self.st.arena.alloc(bytes * self.st.options.threads.max(1));
+        let at = self.of_worker(self.st.arena.offset(buf), bytes, c.worker);
+        let base = self.dynamic(at);
+        Ok(View::dense(base, 0, &[len], vec![buf]))
+    }
+
+    /// Address of the worker's part of an area.
+    fn of_worker(&mut self, offset: i64, bytes: usize, worker: Value) -> Value {
+        let (offset, bytes) = (self.iconst(offset), self.iconst(bytes as i64));
+        let own = self.fb.ins().imul(worker, bytes);
+        let off = self.fb.ins().iadd(offset, own);
+        self.fb.ins().iadd(self.workspace, off)
+    }
+
+    /// The area for scalar operands of kernels: base and offset.
+    fn scratch(&mut self) -> (Value, i64) {
+        let Some(c) = self.chunk else { return (self.workspace, self.st.scratch) };
+        let offset = match self.st.worker_scratch {
+            Some(o) => o,
+            None => {
+                let buf = self.st.arena.alloc(SCRATCH * self.st.options.threads.max(1));
+                *self.st.worker_scratch.insert(self.st.arena.offset(buf))
+            }
+        };
+        (self.of_worker(offset, SCRATCH, c.worker), 0)
     }
 
     /// Gives back what [`Emitter::alloc`] or [`Emitter::alloc_for`] handed out.

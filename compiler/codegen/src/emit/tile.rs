@@ -73,7 +73,8 @@ impl Emitter<'_, '_> {
             totals.push(place);
         }
         let mut t = self.layout(&nest);
-        let slot_views: Vec<View> = (0..t.slots.len()).map(|_| self.alloc(DType::Float, &[t.elements()])).collect();
+        let slot_views: Vec<View> =
+            (0..t.slots.len()).map(|_| self.alloc_local(DType::Float, t.elements())).collect::<Result<_>>()?;
         t.slots = slot_views.iter().map(|v| (v.base, v.offset)).collect();
         for (s, _) in nest.sinks.iter().zip(&t.accumulate).filter(|(_, a)| **a) {
             let Some((base, offset)) = s.to else { continue };

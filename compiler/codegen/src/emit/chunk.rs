@@ -1,0 +1,270 @@
+//! Steps of the program's body that several threads share: each is a native function of its own, called once for each chunk.
+//!
+//! A group is cut along its first axis, a matrix product along its rows. Sums over the cut axis end in one partial result for each
+//! chunk, which a short function adds up afterwards. How a step is cut depends on its size only, never on the number of threads, so neither do
+//! results.
+
+use super::nest::{Nest, Node, Sink};
+use super::{Emitter, Result};
+use crate::CodegenError;
+use crate::emit::lowered_inline;
+use crate::schedule::Step;
+use crate::view::{Base, Loc, View};
+use cranelift::prelude::*;
+use ppl_abi::Kernel;
+use ppl_core::{Block as IrBlock, DType, Det, Func, Op, ReduceOp, Var};
+
+/// Elementary operations from which on a group is worth the threads: some ten microseconds.
+pub(crate) const GRAIN: usize = 150_000;
+/// A function of a kernel counts for as many.
+const KERNEL: usize = 6;
+/// Multiplications of a chunk of a matrix product.
+const PRODUCT: usize = 30_000_000;
+/// So many of them take the time of an elementary operation.
+const PER_OPERATION: usize = 8;
+const CHUNKS: usize = 8;
+
+/// The chunk that the present native function computes.
+#[derive(Clone, Copy)]
+pub(crate) struct Chunk {
+    pub index: Value,
+    pub worker: Value,
+}
+
+/// A sum over chunks that is still to be made.
+pub(crate) struct Partial {
+    op: ReduceOp,
+    dtype: DType,
+    /// Results of the chunks, one after the other.
+    from: View,
+    chunks: usize,
+    to: (Base, i64),
+    shape: Vec<usize>,
+    /// Strides of the result in `shape`.
+    strides: Vec<i64>,
+}
+
+/// A matrix product whose operands are ready.
+pub(crate) struct Product {
+    pub c: View,
+    pub a: View,
+    pub b: View,
+    /// Rows, columns, inner dimension; strides of the operands.
+    pub sizes: [i64; 3],
+    pub a_strides: [i64; 2],
+    pub b_strides: [i64; 2],
+}
+
+impl Product {
+    /// Rows of a chunk.
+    fn rows(&self) -> usize {
+        let [m, n, k] = self.sizes.map(|x| x as usize);
+        let chunks = (m * n * k / PRODUCT).clamp(2, CHUNKS).min(m / 8).max(1);
+        m.div_ceil(chunks).next_multiple_of(4).min(m)
+    }
+
+    pub(crate) fn chunks(&self) -> usize {
+        (self.sizes[0] as usize).div_ceil(self.rows())
+    }
+}
+
+/// Whether a product is cut.
+pub(crate) fn cuts_product(m: usize, n: usize, k: usize, grain: usize) -> bool {
+    m >= 16 && m.saturating_mul(n).saturating_mul(k) / PER_OPERATION >= grain
+}
+
+/// The axis along which a group is cut, and the length of a piece.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Cut {
+    axis: usize,
+    piece: usize,
+    pub(crate) chunks: usize,
+}
+
+/// How a step of the program's body is cut, if it is.
+pub(crate) fn cut(func: &Func<Det>, block: &IrBlock<Det>, step: &Step, grain: usize) -> Option<Cut> {
+    let Step::Group(g) = step else { return None };
+    let first = block.stmts.get(*g.first()?)?;
+    let shape = match &first.op {
+        Op::Reduce { x, .. } => func.atom_ty(*x).shape,
+        _ => func.ty(*first.outs.first()?).shape.clone(),
+    };
+    let work: usize = g
+        .iter()
+        .map(|i| match &block.stmts[*i].op {
+            Op::Prim(p, args) if !lowered_inline(*p, args.first().map(|a| func.atom_ty(*a).dtype)) => KERNEL,
+            _ => 1,
+        })
+        .sum();
+    if shape.iter().product::<usize>().saturating_mul(work) < grain {
+        return None;
+    }
+    let axis = shape.iter().position(|n| *n > 1).filter(|a| shape[*a] >= 4)?;
+    let n = shape[axis];
+    // A number of chunks that comes out even, if there is one.
+    let chunks = [8, 7, 6, 5, 4].into_iter().find(|c| n % c == 0).unwrap_or(CHUNKS.min(n));
+    let piece = n.div_ceil(chunks);
+    Some(Cut { axis, piece, chunks: n.div_ceil(piece) })
+}
+
+impl Emitter<'_, '_> {
+    /// Emits a nest in the chunk of this function. Where a full reduction is left to be made, its place.
+    pub(super) fn chunked(&mut self, nest: &Nest, tiled: bool) -> Result<Vec<Option<i64>>> {
+        let (Some(chunk), Some(cut)) = (self.chunk, self.st.cut) else {
+            return Err(CodegenError::internal("a nest outside chunks"));
+        };
+        let n = nest.shape[cut.axis];
+        let mut totals = Vec::new();
+        let mut partials: Vec<Option<View>> = Vec::new();
+        for s in &nest.sinks {
+            let dtype = nest.nodes[s.node].dtype();
+            let mut total = None;
+            let to = match s.to {
+                Some(to) => to,
+                None => {
+                    let buf = self.st.arena.alloc(8);
+                    let at = self.st.arena.offset(buf);
+                    total = Some(at);
+                    (Base::Workspace, at)
+                }
+            };
+            totals.push(total);
+            let reduced = s.strides[cut.axis] == 0;
+            partials.push(reduced.then(|| {
+                let mut shape: Vec<usize> =
+                    nest.shape.iter().zip(&s.strides).map(|(n, x)| if *x == 0 { 1 } else { *n }).collect();
+                let each: usize = shape.iter().product();
+                let from = self.alloc(dtype, &[cut.chunks, each]);
+                shape.insert(0, cut.chunks);
+                let mut strides = s.strides.clone();
+                strides.insert(0, 0);
+                self.st.partials.push(Partial { op: s.op, dtype, from: from.clone(), chunks: cut.chunks, to, shape, strides });
+                from
+            }));
+        }
+        let rest = n % cut.piece;
+        if rest == 0 {
+            self.piece(nest, tiled, cut, cut.piece, chunk, &partials)?;
+            return Ok(totals);
+        }
+        let (whole, last, after) = (self.fb.create_block(), self.fb.create_block(), self.fb.create_block());
+        let end = self.iconst(cut.chunks as i64 - 1);
+        let is_last = self.fb.ins().icmp(IntCC::Equal, chunk.index, end);
+        self.fb.ins().brif(is_last, last, &[], whole, &[]);
+        for (block, len) in [(whole, cut.piece), (last, rest)] {
+            self.fb.switch_to_block(block);
+            self.fb.seal_block(block);
+            self.piece(nest, tiled, cut, len, chunk, &partials)?;
+            self.fb.ins().jump(after, &[]);
+        }
+        self.fb.switch_to_block(after);
+        self.fb.seal_block(after);
+        Ok(totals)
+    }
+
+    /// The nest for `len` elements of the cut axis, from the chunk's first one on.
+    fn piece(&mut self, nest: &Nest, tiled: bool, cut: Cut, len: usize, chunk: Chunk, partials: &[Option<View>]) -> Result<()> {
+        let mut shape = nest.shape.clone();
+        shape[cut.axis] = len;
+        let mut nodes = Vec::new();
+        for node in &nest.nodes {
+            nodes.push(match node {
+                Node::Load(v, dt) => Node::Load(self.moved(v, *dt, cut, chunk)?, *dt),
+                Node::Scalar(v, dt) => Node::Scalar(*v, *dt),
+                Node::Op(p, args, dt, decisive) => Node::Op(*p, args.clone(), *dt, *decisive),
+                Node::Kernel(k, args) => Node::Kernel(*k, args.clone()),
+            });
+        }
+        let mut stores = Vec::new();
+        for (node, v) in &nest.stores {
+            stores.push((*node, self.moved(v, nest.nodes[*node].dtype(), cut, chunk)?));
+        }
+        let mut sinks = Vec::new();
+        for (s, partial) in nest.sinks.iter().zip(partials) {
+            let dt = nest.nodes[s.node].dtype();
+            let to = match (partial, s.to) {
+                (Some(v), _) => {
+                    let each: usize = nest.shape.iter().zip(&s.strides).map(|(n, x)| if *x == 0 { 1 } else { *n }).product();
+                    let base = self.pointer(v)?;
+                    let bytes = self.iconst(each as i64 * self.st.size(dt));
+                    let off = self.fb.ins().imul(chunk.index, bytes);
+                    let at = self.fb.ins().iadd(base, off);
+                    (self.dynamic(at), 0)
+                }
+                (None, Some((base, offset))) => {
+                    let v = View { base, offset, strides: s.strides.clone(), owners: Vec::new() };
+                    let m = self.moved(&v, dt, cut, chunk)?;
+                    (m.base, m.offset)
+                }
+                (None, None) => return Err(CodegenError::internal("a full reduction over an axis that it keeps")),
+            };
+            sinks.push(Sink { op: s.op, node: s.node, strides: s.strides.clone(), to: Some(to), accumulate: false });
+        }
+        let part = Nest { shape, nodes, stores, sinks, in_place: nest.in_place };
+        if tiled {
+            self.tiled(part)?
+        } else {
+            self.nest(part)?
+        };
+        Ok(())
+    }
+
+    /// The view from the chunk's first element on.
+    fn moved(&mut self, v: &View, dt: DType, cut: Cut, chunk: Chunk) -> Result<View> {
+        let bytes = v.strides[cut.axis] * cut.piece as i64 * self.st.size(dt);
+        if bytes == 0 {
+            return Ok(v.clone());
+        }
+        let base = self.base(v.base)?;
+        let by = self.iconst(bytes);
+        let off = self.fb.ins().imul(chunk.index, by);
+        let at = self.fb.ins().iadd(base, off);
+        Ok(View { offset: v.offset, ..self.at(at, v.strides.clone()) })
+    }
+
+    /// A chunk of a matrix product.
+    pub(crate) fn product_chunk(&mut self, p: &Product) -> Result<()> {
+        let Some(chunk) = self.chunk else { return Err(CodegenError::internal("a chunk outside chunks")) };
+        let [m, n, k] = p.sizes;
+        let rows = p.rows() as i64;
+        let size = self.st.size(DType::Float);
+        let step = self.iconst(rows);
+        let first = self.fb.ins().imul(chunk.index, step);
+        let all = self.iconst(m);
+        let left = self.fb.ins().isub(all, first);
+        let short = self.fb.ins().icmp(IntCC::SignedLessThan, left, step);
+        let here = self.fb.ins().select(short, left, step);
+        let at = |e: &mut Self, v: &View, stride: i64| -> Result<Value> {
+            let base = e.pointer(v)?;
+            let by = e.iconst(stride * size);
+            let off = e.fb.ins().imul(first, by);
+            Ok(e.fb.ins().iadd(base, off))
+        };
+        let (c, a, b) = (at(self, &p.c, n)?, at(self, &p.a, p.a_strides[0])?, self.pointer(&p.b)?);
+        let mut call = vec![c, a, b, here];
+        let rest = [n, k, p.a_strides[0], p.a_strides[1], p.b_strides[0], p.b_strides[1], 1, 0, 0, 0, 0];
+        call.extend(rest.map(|v| self.iconst(v)));
+        self.call_kernel(Kernel::Gemm, &call)
+    }
+
+    /// Adds up what chunks have left.
+    pub(crate) fn add_partials(&mut self) -> Result<()> {
+        for p in std::mem::take(&mut self.st.partials) {
+            let each = p.shape[1..].iter().product::<usize>();
+            let mut dense = crate::view::dense_strides(&p.shape);
+            dense[0] = each as i64;
+            let from = View { strides: dense, ..p.from.clone() };
+            debug_assert_eq!(p.shape[0], p.chunks);
+            let sink = Sink { op: p.op, node: 0, strides: p.strides, to: Some(p.to), accumulate: false };
+            self.nest(Nest { shape: p.shape, nodes: vec![Node::Load(from, p.dtype)], sinks: vec![sink], ..Nest::default() })?;
+            self.free(p.from);
+        }
+        Ok(())
+    }
+
+    /// Binds a scalar that a later function finds in the workspace.
+    pub(super) fn bind_saved(&mut self, v: Var, offset: i64) {
+        self.st.saved.insert(v, offset);
+        self.st.locs[v.index()] = Some(Loc::Saved { offset, splat: false });
+    }
+}
