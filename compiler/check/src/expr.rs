@@ -115,10 +115,18 @@ impl<S: ElabStage> FnElab<'_, S> {
                 None
             }
             v => {
-                self.report(
-                    Diagnostic::error(codes::WRONG_TYPE, "a number or array is needed here")
-                        .label(span, format!("this is {}", v.describe())),
-                );
+                let d = Diagnostic::error(codes::WRONG_TYPE, "a number or array is needed here")
+                    .label(span, format!("this is {}", v.describe()));
+                self.report(match &v {
+                    Value::Trace(t) if !t.entries.is_empty() => {
+                        let all: Vec<String> = t.entries.iter().take(6).map(|e| format!("`.{}`", e.addr)).collect();
+                        d.help(format!("name the choice: {}", all.join(", ")))
+                    }
+                    Value::Unit => d.help(
+                        "a program or block without a last expression has no result; the choices of `x ~ program(..)` are written `x.name`",
+                    ),
+                    _ => d,
+                });
                 None
             }
         }

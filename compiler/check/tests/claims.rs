@@ -185,6 +185,9 @@ fn a_marginal_has_the_evidence_of_its_program() {
         let summed = marginal { x, z } of mixture() by enumeration\n";
     let objective = "elbo(mixture() given { z }, both()) + elbo(summed given { z }, one())";
     assert_eq!(claim(d, objective), "lower bound on 2 log p(z)");
+    // Without a choice left, the bound is the evidence.
+    let d0 = format!("{FINITE}gen nothing() {{ }}\n");
+    assert_eq!(claim(&d0, "elbo(summed given { z }, nothing())"), "exactly log p(z)");
     // Given inside, or outside.
     let objective = "elbo(marginal { x } of mixture() given { z } by enumeration, one()) + elbo(summed given { z }, one())";
     assert_eq!(claim(d, objective), "lower bound on 2 log p(z)");

@@ -17,10 +17,14 @@
 //! 3. *Loop nests* (`emit::nest`). Groups, copies, reductions and small products are one kind of thing: a dataflow graph over an index
 //!    space. Axes are merged, the innermost one is vectorised (128 bits) and unrolled. Intermediates stay in registers.
 //!    Reductions have a fixed order, so results do not vary from run to run.
-//! 4. *Kernels* (`emit::kernels`). Transcendentals, draws, larger matrix products and factorisations are calls to absolute addresses.
+//!    *Blocks* (`emit::tile`): a group with transcendental functions goes through its index space in blocks that stay in the first-level
+//!    cache; in each, loops over vectors and calls of wide kernels take turns.
+//! 4. *Chunks* (`emit::chunk`, `pool`). A group or matrix product that is long enough is a native function of its own, called for each chunk of its
+//!    first axis by whichever thread is free. How it is cut depends on its size alone, so any number of threads gives the same bits.
+//! 5. *Kernels* (`emit::kernels`). Transcendentals, draws, larger matrix products and factorisations are calls to absolute addresses.
 //!    Scalar calls of one kernel that are ready together are one call on a short array; interpreter and compiled code
 //!    agree to the bit on them.
-//! 5. *Machine code* (`machine`). The program is split into native functions of some thousands of instructions; scalars that cross are
+//! 6. *Machine code* (`machine`). The program is split into native functions of some thousands of instructions; scalars that cross are
 //!    saved in the workspace.
 
 mod arena;

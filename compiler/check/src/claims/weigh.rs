@@ -172,8 +172,10 @@ fn groups<S: Stage>(w: &Walk<'_, S>, densities: &[(SymId, f64)]) -> Vec<Group> {
             _ => BTreeSet::from([s]),
         }
     };
+    // A program without choices has one trace, whose density is 1.
+    let nothing = |s: SymId| simulated_of(w, s).is_some_and(|q| q.choices == 0 && !has_factor(w.module, q.program));
     let mut out: Vec<Joined> = Vec::new();
-    for (s, c) in densities {
+    for (s, c) in densities.iter().filter(|(s, _)| !nothing(*s)) {
         let (mut mine, mut members) = (sims(*s), vec![(*s, *c)]);
         let (joined, apart): (Vec<Joined>, Vec<Joined>) = out.into_iter().partition(|(set, _)| !set.is_disjoint(&mine));
         out = apart;
