@@ -313,6 +313,9 @@ pub fn compile(func: &Func<Det>, options: &Options) -> Result<Compiled, CodegenE
             }
             Next::Product(p) => {
                 e.product_chunk(&p)?;
+                if !e.st.partials.is_empty() {
+                    next = Next::Partials;
+                }
                 p.chunks()
             }
         });

@@ -166,6 +166,13 @@ fn chunks_of_large_steps() {
         out.push(b.dot(z, z, &[(0, 0)], &[(2, 2)]));
         let rows = b.reshape(z, &[n, m]);
         out.push(b.dot(rows, rows, &[], &[(0, 0)]));
+        let flat = b.reshape(z, &[n * m]);
+        let turned = b.reshape(x.into(), &[n * m]);
+        out.push(b.dot(flat, turned, &[], &[(0, 0)]));
+        let line = b.reshape(z, &[1, n * m]);
+        let three = b.broadcast(turned, &[n * m, 3], &[0]);
+        let three = b.mul(three, three);
+        out.push(b.dot(line, three, &[], &[(1, 0)]));
         let f = b.finish(out);
         let args = |p| vec![tensor(&Ty::float([1, n, m]), &ramp(n * m), p), tensor(&Ty::float([m]), &ramp(m), p)];
         for (precision, tolerance) in [(Precision::F64, 1e-12), (Precision::F32, 1e-4)] {

@@ -183,6 +183,22 @@ fn contractions() {
             ]
         });
     }
+    // Long vectors with matrices, either way round, with rows or columns that are contiguous, of even sizes and not.
+    for (n, k) in [(200, 70), (513, 16), (64, 64), (257, 50), (16, 300), (1100, 33)] {
+        check("vector", &[Ty::float([1, k]), Ty::float([n, k]), Ty::float([n]), Ty::float([k, n])], |b, x| {
+            let column = b.transpose(x[0], &[1, 0]);
+            vec![
+                b.dot(x[0], x[1], &[], &[(1, 1)]),
+                b.dot(x[1], x[0], &[], &[(1, 1)]),
+                b.dot(x[1], column, &[], &[(1, 0)]),
+                b.dot(x[2], x[1], &[], &[(0, 0)]),
+                b.dot(x[1], x[2], &[], &[(0, 0)]),
+                b.dot(x[0], x[3], &[], &[(1, 0)]),
+                b.dot(x[3], x[0], &[], &[(0, 1)]),
+                b.dot(x[3], x[2], &[], &[(1, 0)]),
+            ]
+        });
+    }
     // Beyond what is done in place, with axes that do and do not merge.
     check("gemm", &[Ty::float([12, 3, 11]), Ty::float([13, 11, 3]), Ty::float([4, 11, 9]), Ty::float([4, 9, 10])], |b, x| {
         let r = b.reverse(x[3], 2);

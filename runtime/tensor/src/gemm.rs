@@ -115,6 +115,8 @@ unsafe fn gemm_body<T: Float>(
             let b = Strided { ptr: b.add(i * b_batch), row: b_row, col: b_col };
             if n == 1 && a_col == 1 && b_row == 1 {
                 matrix_vector(c.ptr, a, b.ptr, m, k, accumulate);
+            } else if m == 1 && n >= LANES && b_col == 1 && k > 0 {
+                vector_matrix(c.ptr, a, b, n, k, accumulate);
             } else if k == 0 || (b_col == 1 && (m == 1 || work <= SMALL_WORK)) {
                 by_rows(c.ptr, a, b, m, n, k, accumulate);
             } else if work <= SMALL_WORK && n.saturating_mul(k) <= PACKED {
@@ -129,15 +131,153 @@ unsafe fn gemm_body<T: Float>(
     }
 }
 
-/// Contiguous rows of `a` times a contiguous vector.
+/// Elements that are worked on together.
+const LANES: usize = 16;
+
+/// Contiguous rows of `a` times a contiguous vector: four rows at a time.
 #[inline(always)]
 unsafe fn matrix_vector<T: Float>(c: *mut T, a: Strided<*const T>, b: *const T, m: usize, k: usize, accumulate: bool) {
-    for i in 0..m {
-        // SAFETY: row `i` of `a`, all of `b`, element `i` of `c`.
+    if k < LANES {
+        for i in 0..m {
+            // SAFETY: row `i` of `a`, all of `b`, element `i` of `c`.
+            unsafe {
+                let y = dot(a.ptr.add(i * a.row), b, k);
+                let c = &mut *c.add(i);
+                *c = if accumulate { *c + y } else { y };
+            }
+        }
+        return;
+    }
+    let mut i = 0;
+    // SAFETY: rows below `m`.
+    unsafe {
+        while m - i >= 4 {
+            some_rows::<T, 4>(c.add(i), a.ptr.add(i * a.row), a.row, b, k, accumulate);
+            i += 4;
+        }
+        while i < m {
+            some_rows::<T, 1>(c.add(i), a.ptr.add(i * a.row), a.row, b, k, accumulate);
+            i += 1;
+        }
+    }
+}
+
+/// `R` products of a contiguous row with `b`, of at least [`LANES`] elements. Each row's sum has the same order whatever `R` is.
+#[inline(always)]
+unsafe fn some_rows<T: Float, const R: usize>(c: *mut T, a: *const T, row: usize, b: *const T, k: usize, accumulate: bool) {
+    let mut sum = [[T::lit(0.0); LANES]; R];
+    let full = k / LANES * LANES;
+    for at in (0..full).step_by(LANES) {
+        // SAFETY: `at + LANES` is at most `k`.
         unsafe {
-            let y = dot(a.ptr.add(i * a.row), b, k);
-            let c = &mut *c.add(i);
-            *c = if accumulate { *c + y } else { y };
+            let y = b.add(at).cast::<[T; LANES]>().read_unaligned();
+            for r in 0..R {
+                let x = a.add(r * row + at).cast::<[T; LANES]>().read_unaligned();
+                for j in 0..LANES {
+                    sum[r][j] = x[j].fma(y[j], sum[r][j]);
+                }
+            }
+        }
+    }
+    if full < k {
+        // The last elements, in a vector that begins earlier.
+        let done = LANES - (k - full);
+        // SAFETY: `k` is at least `LANES`.
+        unsafe {
+            let y = b.add(k - LANES).cast::<[T; LANES]>().read_unaligned();
+            for r in 0..R {
+                let x = a.add(r * row + k - LANES).cast::<[T; LANES]>().read_unaligned();
+                for j in 0..LANES {
+                    let next = x[j].fma(y[j], sum[r][j]);
+                    sum[r][j] = if j < done { sum[r][j] } else { next };
+                }
+            }
+        }
+    }
+    for (r, lanes) in sum.iter_mut().enumerate() {
+        let mut width = LANES / 2;
+        while width > 0 {
+            for j in 0..width {
+                lanes[j] += lanes[j + width];
+            }
+            width /= 2;
+        }
+        // SAFETY: element `r` of the rows' results.
+        unsafe {
+            let c = &mut *c.add(r);
+            *c = if accumulate { *c + lanes[0] } else { lanes[0] };
+        }
+    }
+}
+
+/// A vector times a matrix of contiguous rows: up to 64 columns at a time, two rows at a time, so that sums don't wait for one another.
+#[inline(always)]
+unsafe fn vector_matrix<T: Float>(c: *mut T, a: Strided<*const T>, b: Strided<*const T>, n: usize, k: usize, accumulate: bool) {
+    let mut at = 0;
+    // SAFETY: columns `at..at + here` exist; there are at least `LANES` of them up to the end.
+    unsafe {
+        while at < n {
+            let here = (n - at).min(4 * LANES);
+            let (c, from) = (c.add(at), Strided { ptr: b.ptr.add(at), ..b });
+            match here.div_ceil(LANES) {
+                1 if here == LANES => columns::<T, 1>(c, a, from, here, k, accumulate),
+                2 => columns::<T, 2>(c, a, from, here, k, accumulate),
+                3 => columns::<T, 3>(c, a, from, here, k, accumulate),
+                4 => columns::<T, 4>(c, a, from, here, k, accumulate),
+                _ => by_rows(c, a, from, 1, here, k, accumulate),
+            }
+            at += here;
+        }
+    }
+}
+
+/// `n` columns in `V` vectors, of which the last one may begin inside the one before; what they share is computed twice, to the same bits.
+#[inline(always)]
+unsafe fn columns<T: Float, const V: usize>(
+    c: *mut T,
+    a: Strided<*const T>,
+    b: Strided<*const T>,
+    n: usize,
+    k: usize,
+    accumulate: bool,
+) {
+    let start = |v: usize| if v + 1 == V { n - LANES } else { v * LANES };
+    let mut sum = [[[T::lit(0.0); LANES]; V]; 2];
+    // SAFETY: every vector lies within the `n` columns of rows below `k`.
+    unsafe {
+        if accumulate {
+            for v in 0..V {
+                sum[0][v] = c.add(start(v)).cast::<[T; LANES]>().read_unaligned();
+            }
+        }
+        let pairs = k / 2 * 2;
+        for p in (0..pairs).step_by(2) {
+            for (h, part) in sum.iter_mut().enumerate() {
+                let x = *a.ptr.add((p + h) * a.col);
+                let row = b.ptr.add((p + h) * b.row);
+                for v in 0..V {
+                    let y = row.add(start(v)).cast::<[T; LANES]>().read_unaligned();
+                    for j in 0..LANES {
+                        part[v][j] = x.fma(y[j], part[v][j]);
+                    }
+                }
+            }
+        }
+        if pairs < k {
+            let x = *a.ptr.add(pairs * a.col);
+            for v in 0..V {
+                let y = b.ptr.add(pairs * b.row + start(v)).cast::<[T; LANES]>().read_unaligned();
+                for j in 0..LANES {
+                    sum[0][v][j] = x.fma(y[j], sum[0][v][j]);
+                }
+            }
+        }
+        for v in 0..V {
+            let mut out = sum[0][v];
+            for j in 0..LANES {
+                out[j] += sum[1][v][j];
+            }
+            c.add(start(v)).cast::<[T; LANES]>().write_unaligned(out);
         }
     }
 }

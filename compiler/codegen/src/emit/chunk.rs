@@ -53,24 +53,36 @@ pub(crate) struct Product {
     pub sizes: [i64; 3],
     pub a_strides: [i64; 2],
     pub b_strides: [i64; 2],
+    /// Results of the chunks, where the inner dimension is cut.
+    pub partials: Option<View>,
 }
 
 impl Product {
-    /// Rows of a chunk.
-    fn rows(&self) -> usize {
+    /// Whether the inner dimension is cut: where there are few rows.
+    pub(crate) fn sums_chunks(&self) -> bool {
+        (self.sizes[0] as usize) < ROWS
+    }
+
+    /// Rows of a chunk, or elements of the inner dimension.
+    fn piece(&self) -> usize {
         let [m, n, k] = self.sizes.map(|x| x as usize);
-        let chunks = (m * n * k / PRODUCT).clamp(2, CHUNKS).min(m / 8).max(1);
-        m.div_ceil(chunks).next_multiple_of(4).min(m)
+        let cut = if self.sums_chunks() { k } else { m };
+        let chunks = (m * n * k / PRODUCT).clamp(2, CHUNKS).min(cut / 8).max(1);
+        cut.div_ceil(chunks).next_multiple_of(4).min(cut)
     }
 
     pub(crate) fn chunks(&self) -> usize {
-        (self.sizes[0] as usize).div_ceil(self.rows())
+        let cut = if self.sums_chunks() { self.sizes[2] } else { self.sizes[0] };
+        (cut as usize).div_ceil(self.piece())
     }
 }
 
+/// Products of fewer rows are cut along the inner dimension, if at all.
+const ROWS: usize = 16;
+
 /// Whether a product is cut.
 pub(crate) fn cuts_product(m: usize, n: usize, k: usize, grain: usize) -> bool {
-    m >= 16 && m.saturating_mul(n).saturating_mul(k) / PER_OPERATION >= grain
+    (m >= ROWS || k >= 1024 && m.saturating_mul(n) <= 4096) && m.saturating_mul(n).saturating_mul(k) / PER_OPERATION >= grain
 }
 
 /// The axis along which a group is cut, and the length of a piece.
@@ -145,6 +157,7 @@ impl Emitter<'_, '_> {
         let rest = n % cut.piece;
         if rest == 0 {
             self.piece(nest, tiled, cut, cut.piece, chunk, &partials)?;
+            self.let_go();
             return Ok(totals);
         }
         let (whole, last, after) = (self.fb.create_block(), self.fb.create_block(), self.fb.create_block());
@@ -159,7 +172,14 @@ impl Emitter<'_, '_> {
         }
         self.fb.switch_to_block(after);
         self.fb.seal_block(after);
+        self.let_go();
         Ok(totals)
+    }
+
+    fn let_go(&mut self) {
+        for v in std::mem::take(&mut self.st.held) {
+            self.free(v);
+        }
     }
 
     /// The nest for `len` elements of the cut axis, from the chunk's first one on.
@@ -226,11 +246,11 @@ impl Emitter<'_, '_> {
     pub(crate) fn product_chunk(&mut self, p: &Product) -> Result<()> {
         let Some(chunk) = self.chunk else { return Err(CodegenError::internal("a chunk outside chunks")) };
         let [m, n, k] = p.sizes;
-        let rows = p.rows() as i64;
+        let piece = p.piece() as i64;
         let size = self.st.size(DType::Float);
-        let step = self.iconst(rows);
+        let step = self.iconst(piece);
         let first = self.fb.ins().imul(chunk.index, step);
-        let all = self.iconst(m);
+        let all = self.iconst(if p.partials.is_some() { k } else { m });
         let left = self.fb.ins().isub(all, first);
         let short = self.fb.ins().icmp(IntCC::SignedLessThan, left, step);
         let here = self.fb.ins().select(short, left, step);
@@ -240,6 +260,27 @@ impl Emitter<'_, '_> {
             let off = e.fb.ins().imul(first, by);
             Ok(e.fb.ins().iadd(base, off))
         };
+        if let Some(partials) = &p.partials {
+            let base = self.pointer(partials)?;
+            let by = self.iconst(m * n * size);
+            let off = self.fb.ins().imul(chunk.index, by);
+            let c = self.fb.ins().iadd(base, off);
+            let (a, b) = (at(self, &p.a, p.a_strides[1])?, at(self, &p.b, p.b_strides[0])?);
+            let (m, n) = (self.iconst(m), self.iconst(n));
+            let mut call = vec![c, a, b, m, n, here];
+            let rest = [p.a_strides[0], p.a_strides[1], p.b_strides[0], p.b_strides[1], 1, 0, 0, 0, 0];
+            call.extend(rest.map(|v| self.iconst(v)));
+            self.st.partials.push(Partial {
+                op: ReduceOp::Sum,
+                dtype: DType::Float,
+                from: partials.clone(),
+                chunks: p.chunks(),
+                to: (p.c.base, p.c.offset),
+                shape: vec![p.chunks(), (p.sizes[0] * p.sizes[1]) as usize],
+                strides: vec![0, 1],
+            });
+            return self.call_kernel(Kernel::Gemm, &call);
+        }
         let (c, a, b) = (at(self, &p.c, n)?, at(self, &p.a, p.a_strides[0])?, self.pointer(&p.b)?);
         let mut call = vec![c, a, b, here];
         let rest = [n, k, p.a_strides[0], p.a_strides[1], p.b_strides[0], p.b_strides[1], 1, 0, 0, 0, 0];

@@ -11,6 +11,8 @@ use ppl_core::{Atom, DType, Prim, ReduceOp, Var};
 const INLINE: usize = 512;
 /// So are batches of products of at most this many each.
 const INLINE_EACH: usize = 64;
+/// Products of a vector of at least this many go to the kernel.
+const VECTOR: usize = 4096;
 
 /// One axis of the contraction: its size and its strides in the operands and the result (0 where it does not occur).
 #[derive(Clone, Copy)]
@@ -50,20 +52,42 @@ impl Emitter<'_, '_> {
         let size = |axes: &[Axis]| axes.iter().map(|x| x.n).product::<usize>();
         let (nb, m, n, k) = (size(&bs), size(&ms), size(&ns), size(&ks));
         let each = m.saturating_mul(n).saturating_mul(k);
-        let inline =
-            tc.dtype != DType::Float || m == 1 || n == 1 || k <= 1 || each <= INLINE_EACH || each.saturating_mul(nb) <= INLINE;
+        // A row or column is a loop nest while it is short; then the kernel needs contiguous rows.
+        let unit = |axes: &[Axis], f: &dyn Fn(&Axis) -> i64| collapse(&axes.iter().map(|x| (x.n, f(x))).collect::<Vec<_>>());
+        let contiguous = |axes: &[Axis], f: &dyn Fn(&Axis) -> i64| unit(axes, f).is_some_and(|(n, s)| n == 1 || s == 1);
+        let by_vector = |x: &dyn Fn(&Axis) -> i64, y: &dyn Fn(&Axis) -> i64, across: &[Axis]| {
+            each >= VECTOR && (k >= 16 && contiguous(&ks, x) && contiguous(&ks, y) || size(across) >= 16 && contiguous(across, y))
+        };
+        let line = match (m == 1, n == 1) {
+            (true, _) => !by_vector(&|x| x.a, &|x| x.b, &ns),
+            (_, true) => !by_vector(&|x| x.b, &|x| x.a, &ms),
+            _ => false,
+        };
+        let inline = tc.dtype != DType::Float || line || k <= 1 || each <= INLINE_EACH || each.saturating_mul(nb) <= INLINE;
         if inline {
             let order = self.order(&bs, &ms, &ns, &ks);
             self.product(&va, &vb, &dst, tc.dtype, &order)?;
         } else if nb > 0 {
             let a_parts = [&bs[..], &ms[..], &ks[..]].map(|g| g.iter().map(|x| (x.n, x.a)).collect::<Vec<_>>());
             let b_parts = [&bs[..], &ks[..], &ns[..]].map(|g| g.iter().map(|x| (x.n, x.b)).collect::<Vec<_>>());
-            let (pa, [a_batch, a_row, a_col]) = self.matrix(va, &a_parts, &mut temps)?;
-            let (pb, [b_batch, b_row, b_col]) = self.matrix(vb, &b_parts, &mut temps)?;
+            let (mut m, mut n) = (m, n);
+            let (mut pa, [mut a_batch, mut a_row, mut a_col]) = self.matrix(va, &a_parts, &mut temps)?;
+            let (mut pb, [mut b_batch, mut b_row, mut b_col]) = self.matrix(vb, &b_parts, &mut temps)?;
+            // One row times columns that are contiguous: columns times that row. One column of a matrix whose columns are contiguous: the other way.
+            if m == 1 && b_row == 1 && a_col == 1 && b_col != 1 || n == 1 && m > 1 && !(a_col == 1 && b_row == 1) {
+                (m, n) = (n, m);
+                (pa, pb) = (pb, pa);
+                (a_batch, b_batch) = (b_batch, a_batch);
+                ((a_row, a_col), (b_row, b_col)) = ((b_col, b_row), (a_col, a_row));
+            }
             if self.block == 0 && nb == 1 && super::chunk::cuts_product(m, n, k, self.st.options.grain) {
                 let sizes = [m, n, k].map(|x| x as i64);
                 let (a_strides, b_strides) = ([a_row, a_col], [b_row, b_col]);
-                self.st.product = Some(super::chunk::Product { c: dst.clone(), a: pa, b: pb, sizes, a_strides, b_strides });
+                let mut p = super::chunk::Product { c: dst.clone(), a: pa, b: pb, sizes, a_strides, b_strides, partials: None };
+                if p.sums_chunks() {
+                    p.partials = Some(self.alloc(DType::Float, &[p.chunks(), m * n]));
+                }
+                self.st.product = Some(p);
                 for t in temps {
                     self.free(t);
                 }

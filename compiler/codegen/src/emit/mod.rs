@@ -59,6 +59,8 @@ pub(crate) struct State<'a> {
     worker_scratch: Option<i64>,
     /// How the step that is being emitted is cut.
     pub cut: Option<chunk::Cut>,
+    /// Buffers of workers, kept until the function of chunks ends.
+    pub held: Vec<View>,
     /// What chunks leave to be added up.
     pub partials: Vec<chunk::Partial>,
     /// A matrix product to be cut.
@@ -94,6 +96,7 @@ impl<'a> State<'a> {
             scratch,
             worker_scratch: None,
             cut: None,
+            held: Vec::new(),
             partials: Vec::new(),
             product: None,
         };

@@ -98,8 +98,11 @@ impl Emitter<'_, '_> {
             cursors.push((self.base(base)?, offset));
         }
         self.tile_level(&t, 0, &cursors)?;
-        for v in slot_views {
-            self.free(v);
+        if self.chunk.is_some() {
+            // Another worker may be in the other piece of code, whose buffers lie elsewhere.
+            self.st.held.extend(slot_views);
+        } else {
+            slot_views.into_iter().for_each(|v| self.free(v));
         }
         let mut out = Vec::new();
         for (s, place) in nest.sinks.iter().zip(totals) {
