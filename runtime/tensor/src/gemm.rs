@@ -179,35 +179,39 @@ unsafe fn some_rows<T: Float, const R: usize>(c: *mut T, a: *const T, row: usize
             }
         }
     }
-    if full < k {
-        // The last elements, in a vector that begins earlier.
-        let done = LANES - (k - full);
-        // SAFETY: `k` is at least `LANES`.
+    let mut tail = [T::lit(0.0); R];
+    for at in full..k {
+        // SAFETY: `at` is below `k`.
         unsafe {
-            let y = b.add(k - LANES).cast::<[T; LANES]>().read_unaligned();
+            let y = *b.add(at);
             for r in 0..R {
-                let x = a.add(r * row + k - LANES).cast::<[T; LANES]>().read_unaligned();
-                for j in 0..LANES {
-                    let next = x[j].fma(y[j], sum[r][j]);
-                    sum[r][j] = if j < done { sum[r][j] } else { next };
-                }
+                tail[r] = (*a.add(r * row + at)).fma(y, tail[r]);
             }
         }
     }
-    for (r, lanes) in sum.iter_mut().enumerate() {
-        let mut width = LANES / 2;
-        while width > 0 {
-            for j in 0..width {
-                lanes[j] += lanes[j + width];
-            }
-            width /= 2;
-        }
+    // Through memory: the loops above stay vectors whatever the sums below look like.
+    let sum = std::hint::black_box(&sum);
+    for r in 0..R {
+        let y = halved(&sum[r]) + tail[r];
         // SAFETY: element `r` of the rows' results.
         unsafe {
             let c = &mut *c.add(r);
-            *c = if accumulate { *c + lanes[0] } else { lanes[0] };
+            *c = if accumulate { *c + y } else { y };
         }
     }
+}
+
+/// The sum of lanes, halves onto halves.
+#[inline(always)]
+fn halved<T: Float>(lanes: &[T; LANES]) -> T {
+    let (mut eight, mut four) = ([T::lit(0.0); 8], [T::lit(0.0); 4]);
+    for j in 0..8 {
+        eight[j] = lanes[j] + lanes[j + 8];
+    }
+    for j in 0..4 {
+        four[j] = eight[j] + eight[j + 4];
+    }
+    (four[0] + four[2]) + (four[1] + four[3])
 }
 
 /// A vector times a matrix of contiguous rows: up to 64 columns at a time, two rows at a time, so that sums don't wait for one another.
