@@ -2,9 +2,10 @@
 
 use crate::CodegenError;
 use crate::emit::chunk::{Cut, GRAIN, Product, cut};
+use crate::emit::strip::Strip;
 use crate::emit::{Emitter, State, unsupported};
 use crate::pool::Pool;
-use crate::schedule::schedule;
+use crate::schedule::{Step, schedule};
 use crate::view::elem_size;
 use cranelift::codegen::Context;
 use cranelift::codegen::ir::{Function, UserFuncName};
@@ -13,6 +14,7 @@ use cranelift::module::{Linkage, Module, default_libcall_names};
 use cranelift::prelude::*;
 use ppl_abi::{KernelTable, Precision};
 use ppl_core::{Det, Func, Ty};
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -260,27 +262,37 @@ pub fn compile(func: &Func<Det>, options: &Options) -> Result<Compiled, CodegenE
     let mut signature = Signature::new(probe.default_call_conv());
     signature.params.extend((0..7).map(|_| AbiParam::new(types::I64)));
     let has_fma = has_flag(&*probe, "has_fma");
-    let mut rest = &steps[..];
+    let mut rest: VecDeque<Step> = steps.into();
     let mut chunks: Vec<usize> = Vec::new();
     let mut next = Next::Steps;
     loop {
         let mut ir = Function::with_name_signature(UserFuncName::user(0, functions.len() as u32), signature.clone());
         let builder = FunctionBuilder::new(&mut ir, &mut context);
         let here = std::mem::replace(&mut next, Next::Steps);
-        let mut e = Emitter::start(&mut state, builder, has_fma, matches!(here, Next::Group(_) | Next::Product(_)))?;
+        let mut e =
+            Emitter::start(&mut state, builder, has_fma, matches!(here, Next::Group(_) | Next::Product(_) | Next::Strip(_)))?;
         if functions.is_empty() {
             e.bind_params()?;
         }
         let mut last = false;
         chunks.push(match here {
             Next::Steps => {
-                while let Some((step, after)) = rest.split_first() {
+                while let Some(step) = rest.front() {
+                    if options.fuse
+                        && let Some(s) = e.strip(&func.body, rest.as_slices().0)
+                    {
+                        for between in rest.drain(s.between()).collect::<Vec<_>>() {
+                            e.step(&func.body, &between)?;
+                        }
+                        next = Next::Strip(Box::new(s));
+                        break;
+                    }
                     if let Some(cut) = cut(func, &func.body, step, options.grain) {
                         next = Next::Group(cut);
                         break;
                     }
                     e.step(&func.body, step)?;
-                    rest = after;
+                    rest.pop_front();
                     if let Some(p) = e.st.product.take() {
                         next = Next::Product(Box::new(p));
                         break;
@@ -296,16 +308,26 @@ pub fn compile(func: &Func<Det>, options: &Options) -> Result<Compiled, CodegenE
                 1
             }
             Next::Group(cut) => {
-                if let Some((step, after)) = rest.split_first() {
+                if let Some(step) = rest.pop_front() {
                     e.st.cut = Some(cut);
-                    e.step(&func.body, step)?;
+                    e.step(&func.body, &step)?;
                     e.st.cut = None;
-                    rest = after;
                 }
                 if !e.st.partials.is_empty() {
                     next = Next::Partials;
                 }
                 cut.chunks
+            }
+            Next::Strip(s) => {
+                // The steps between the first product and the group are done.
+                let second = rest.remove(s.second - s.between().len());
+                let (first, group) = (rest.pop_front(), rest.pop_front());
+                let (Some(first), Some(group), Some(second)) = (first, group, second) else {
+                    return Err(CodegenError::internal("a strip lost its steps"));
+                };
+                e.strip_chunk(&func.body, &s, [&first, &group, &second])?;
+                next = Next::Partials;
+                s.chunks
             }
             Next::Partials => {
                 e.add_partials()?;
@@ -393,6 +415,8 @@ enum Next {
     Steps,
     /// One step, in chunks.
     Group(Cut),
+    /// Two products and the work between them, in chunks.
+    Strip(Box<Strip>),
     /// The sums over its chunks.
     Partials,
     /// A matrix product, in chunks.

@@ -191,3 +191,42 @@ fn chunks_of_large_steps() {
         }
     }
 }
+
+/// `X w`, what is made of it, and `X^T r`: block of rows by block, of even sizes and not, in one piece or in chunks.
+#[test]
+fn products_that_read_a_matrix_once() {
+    for (rows, cols, precision, tolerance) in [
+        (4000, 50, Precision::F64, 1e-9),
+        (2053, 17, Precision::F64, 1e-9),
+        (3001, 40, Precision::F32, 2e-3),
+        (5000, 64, Precision::F32, 2e-3),
+    ] {
+        let mut b = Builder::<Det>::new("regression");
+        let (x, w, y) =
+            (b.param("x", Ty::float([rows, cols])), b.param("w", Ty::float([1, cols])), b.param("y", Ty::float([rows])));
+        let t = b.dot(w.into(), x.into(), &[], &[(1, 1)]);
+        let y = b.broadcast(y.into(), &[1, rows], &[1]);
+        let p = b.un(Prim::Sigmoid, t);
+        let r = b.sub(y, p);
+        let s = b.un(Prim::Softplus, t);
+        let loss = b.reduce(ReduceOp::Sum, s, &[1]);
+        let most = b.reduce(ReduceOp::Max, t, &[0, 1]);
+        let g = b.dot(r, x.into(), &[], &[(1, 0)]);
+        let f = b.finish(vec![loss, g, most, r, t]);
+        let args = [
+            tensor(&Ty::float([rows, cols]), &ramp(rows * cols), precision),
+            tensor(&Ty::float([1, cols]), &ramp(cols), precision),
+            tensor(&Ty::float([rows]), &ramp(rows), precision),
+        ];
+        let want = interpreted(&f, &args, precision);
+        let once = compile(&f, &options(precision)).expect("compiles");
+        assert!(once.functions() <= 4, "{} functions", once.functions());
+        for threads in [1, 2, 3] {
+            let found = native(&f, &args, &Options { threads, ..options(precision) });
+            for (k, w) in want.iter().enumerate() {
+                let d = distance(w, &found[k]);
+                assert!(d < tolerance, "{rows} x {cols}, {threads} threads, result {k}: off by {d}");
+            }
+        }
+    }
+}

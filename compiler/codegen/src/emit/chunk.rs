@@ -33,15 +33,15 @@ pub(crate) struct Chunk {
 
 /// A sum over chunks that is still to be made.
 pub(crate) struct Partial {
-    op: ReduceOp,
-    dtype: DType,
+    pub op: ReduceOp,
+    pub dtype: DType,
     /// Results of the chunks, one after the other.
-    from: View,
-    chunks: usize,
-    to: (Base, i64),
-    shape: Vec<usize>,
+    pub from: View,
+    pub chunks: usize,
+    pub to: (Base, i64),
+    pub shape: Vec<usize>,
     /// Strides of the result in `shape`.
-    strides: Vec<i64>,
+    pub strides: Vec<i64>,
 }
 
 /// A matrix product whose operands are ready.
@@ -88,8 +88,8 @@ pub(crate) fn cuts_product(m: usize, n: usize, k: usize, grain: usize) -> bool {
 /// The axis along which a group is cut, and the length of a piece.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Cut {
-    axis: usize,
-    piece: usize,
+    pub(crate) axis: usize,
+    pub(crate) piece: usize,
     pub(crate) chunks: usize,
 }
 
@@ -120,14 +120,9 @@ pub(crate) fn cut(func: &Func<Det>, block: &IrBlock<Det>, step: &Step, grain: us
 }
 
 impl Emitter<'_, '_> {
-    /// Emits a nest in the chunk of this function. Where a full reduction is left to be made, its place.
-    pub(super) fn chunked(&mut self, nest: &Nest, tiled: bool) -> Result<Vec<Option<i64>>> {
-        let (Some(chunk), Some(cut)) = (self.chunk, self.st.cut) else {
-            return Err(CodegenError::internal("a nest outside chunks"));
-        };
-        let n = nest.shape[cut.axis];
-        let mut totals = Vec::new();
-        let mut partials: Vec<Option<View>> = Vec::new();
+    /// Places for what the chunks of a nest leave: of full reductions, and of each sum over the cut axis (one for each chunk).
+    pub(super) fn left_behind(&mut self, nest: &Nest, axis: usize, chunks: usize) -> (Vec<Option<i64>>, Vec<Option<View>>) {
+        let (mut totals, mut partials) = (Vec::new(), Vec::new());
         for s in &nest.sinks {
             let dtype = nest.nodes[s.node].dtype();
             let mut total = None;
@@ -141,22 +136,33 @@ impl Emitter<'_, '_> {
                 }
             };
             totals.push(total);
-            let reduced = s.strides[cut.axis] == 0;
-            partials.push(reduced.then(|| {
+            partials.push((s.strides[axis] == 0).then(|| {
                 let mut shape: Vec<usize> =
                     nest.shape.iter().zip(&s.strides).map(|(n, x)| if *x == 0 { 1 } else { *n }).collect();
                 let each: usize = shape.iter().product();
-                let from = self.alloc(dtype, &[cut.chunks, each]);
-                shape.insert(0, cut.chunks);
+                let from = self.alloc(dtype, &[chunks, each]);
+                shape.insert(0, chunks);
                 let mut strides = s.strides.clone();
                 strides.insert(0, 0);
-                self.st.partials.push(Partial { op: s.op, dtype, from: from.clone(), chunks: cut.chunks, to, shape, strides });
+                self.st.partials.push(Partial { op: s.op, dtype, from: from.clone(), chunks, to, shape, strides });
                 from
             }));
         }
+        (totals, partials)
+    }
+
+    /// Emits a nest in the chunk of this function. Where a full reduction is left to be made, its place.
+    pub(super) fn chunked(&mut self, nest: &Nest, tiled: bool) -> Result<Vec<Option<i64>>> {
+        let (Some(chunk), Some(cut)) = (self.chunk, self.st.cut) else {
+            return Err(CodegenError::internal("a nest outside chunks"));
+        };
+        let n = nest.shape[cut.axis];
+        let (totals, partials) = self.left_behind(nest, cut.axis, cut.chunks);
+        let by = self.iconst(cut.piece as i64);
+        let first = self.fb.ins().imul(chunk.index, by);
         let rest = n % cut.piece;
         if rest == 0 {
-            self.piece(nest, tiled, cut, cut.piece, chunk, &partials)?;
+            self.piece(nest, tiled, cut.axis, (first, cut.piece), &partials, false)?;
             self.let_go();
             return Ok(totals);
         }
@@ -167,7 +173,7 @@ impl Emitter<'_, '_> {
         for (block, len) in [(whole, cut.piece), (last, rest)] {
             self.fb.switch_to_block(block);
             self.fb.seal_block(block);
-            self.piece(nest, tiled, cut, len, chunk, &partials)?;
+            self.piece(nest, tiled, cut.axis, (first, len), &partials, false)?;
             self.fb.ins().jump(after, &[]);
         }
         self.fb.switch_to_block(after);
@@ -176,20 +182,28 @@ impl Emitter<'_, '_> {
         Ok(totals)
     }
 
-    fn let_go(&mut self) {
+    pub(super) fn let_go(&mut self) {
         for v in std::mem::take(&mut self.st.held) {
             self.free(v);
         }
     }
 
-    /// The nest for `len` elements of the cut axis, from the chunk's first one on.
-    fn piece(&mut self, nest: &Nest, tiled: bool, cut: Cut, len: usize, chunk: Chunk, partials: &[Option<View>]) -> Result<()> {
+    /// The nest for `len` elements of an axis, from the element `first` on. Sums over the axis are begun, or gone on with, in the chunk's `partials`.
+    pub(super) fn piece(
+        &mut self,
+        nest: &Nest,
+        tiled: bool,
+        axis: usize,
+        (first, len): (Value, usize),
+        partials: &[Option<View>],
+        accumulate: bool,
+    ) -> Result<()> {
         let mut shape = nest.shape.clone();
-        shape[cut.axis] = len;
+        shape[axis] = len;
         let mut nodes = Vec::new();
         for node in &nest.nodes {
             nodes.push(match node {
-                Node::Load(v, dt) => Node::Load(self.moved(v, *dt, cut, chunk)?, *dt),
+                Node::Load(v, dt) => Node::Load(self.moved(v, *dt, axis, first)?, *dt),
                 Node::Scalar(v, dt) => Node::Scalar(*v, *dt),
                 Node::Op(p, args, dt, decisive) => Node::Op(*p, args.clone(), *dt, *decisive),
                 Node::Kernel(k, args) => Node::Kernel(*k, args.clone()),
@@ -197,7 +211,7 @@ impl Emitter<'_, '_> {
         }
         let mut stores = Vec::new();
         for (node, v) in &nest.stores {
-            stores.push((*node, self.moved(v, nest.nodes[*node].dtype(), cut, chunk)?));
+            stores.push((*node, self.moved(v, nest.nodes[*node].dtype(), axis, first)?));
         }
         let mut sinks = Vec::new();
         for (s, partial) in nest.sinks.iter().zip(partials) {
@@ -205,20 +219,18 @@ impl Emitter<'_, '_> {
             let to = match (partial, s.to) {
                 (Some(v), _) => {
                     let each: usize = nest.shape.iter().zip(&s.strides).map(|(n, x)| if *x == 0 { 1 } else { *n }).product();
-                    let base = self.pointer(v)?;
-                    let bytes = self.iconst(each as i64 * self.st.size(dt));
-                    let off = self.fb.ins().imul(chunk.index, bytes);
-                    let at = self.fb.ins().iadd(base, off);
+                    let at = self.of_chunk(v, each, dt)?;
                     (self.dynamic(at), 0)
                 }
                 (None, Some((base, offset))) => {
                     let v = View { base, offset, strides: s.strides.clone(), owners: Vec::new() };
-                    let m = self.moved(&v, dt, cut, chunk)?;
+                    let m = self.moved(&v, dt, axis, first)?;
                     (m.base, m.offset)
                 }
                 (None, None) => return Err(CodegenError::internal("a full reduction over an axis that it keeps")),
             };
-            sinks.push(Sink { op: s.op, node: s.node, strides: s.strides.clone(), to: Some(to), accumulate: false });
+            let accumulate = accumulate && partial.is_some();
+            sinks.push(Sink { op: s.op, node: s.node, strides: s.strides.clone(), to: Some(to), accumulate });
         }
         let part = Nest { shape, nodes, stores, sinks, in_place: nest.in_place };
         if tiled {
@@ -229,15 +241,24 @@ impl Emitter<'_, '_> {
         Ok(())
     }
 
-    /// The view from the chunk's first element on.
-    fn moved(&mut self, v: &View, dt: DType, cut: Cut, chunk: Chunk) -> Result<View> {
-        let bytes = v.strides[cut.axis] * cut.piece as i64 * self.st.size(dt);
+    /// Address of the chunk's part of an array that has `each` elements for each chunk.
+    pub(super) fn of_chunk(&mut self, v: &View, each: usize, dt: DType) -> Result<Value> {
+        let Some(chunk) = self.chunk else { return Err(CodegenError::internal("a chunk outside chunks")) };
+        let base = self.pointer(v)?;
+        let bytes = self.iconst(each as i64 * self.st.size(dt));
+        let off = self.fb.ins().imul(chunk.index, bytes);
+        Ok(self.fb.ins().iadd(base, off))
+    }
+
+    /// The view from an element of an axis on.
+    fn moved(&mut self, v: &View, dt: DType, axis: usize, first: Value) -> Result<View> {
+        let bytes = v.strides[axis] * self.st.size(dt);
         if bytes == 0 {
             return Ok(v.clone());
         }
         let base = self.base(v.base)?;
         let by = self.iconst(bytes);
-        let off = self.fb.ins().imul(chunk.index, by);
+        let off = self.fb.ins().imul(first, by);
         let at = self.fb.ins().iadd(base, off);
         Ok(View { offset: v.offset, ..self.at(at, v.strides.clone()) })
     }
@@ -261,10 +282,7 @@ impl Emitter<'_, '_> {
             Ok(e.fb.ins().iadd(base, off))
         };
         if let Some(partials) = &p.partials {
-            let base = self.pointer(partials)?;
-            let by = self.iconst(m * n * size);
-            let off = self.fb.ins().imul(chunk.index, by);
-            let c = self.fb.ins().iadd(base, off);
+            let c = self.of_chunk(partials, (m * n) as usize, DType::Float)?;
             let (a, b) = (at(self, &p.a, p.a_strides[1])?, at(self, &p.b, p.b_strides[0])?);
             let (m, n) = (self.iconst(m), self.iconst(n));
             let mut call = vec![c, a, b, m, n, here];

@@ -9,10 +9,65 @@ use cranelift::prelude::Value;
 use ppl_core::{Atom, DType, Det, Op, Stmt, Var};
 use std::collections::{HashMap, HashSet};
 
+/// A group that is to be emitted.
+pub(super) struct Built {
+    pub nest: Nest,
+    /// Whether it calls kernels.
+    pub tiled: bool,
+    /// What later statements read.
+    pub stored: Vec<(Var, View)>,
+    /// Reductions; full ones have no array.
+    pub sinks: Vec<(Var, Option<View>)>,
+}
+
 impl Emitter<'_, '_> {
     pub(super) fn group(&mut self, stmts: &[&Stmt<Det>]) -> Result<()> {
+        if stmts.is_empty() {
+            return Ok(());
+        }
+        let g = self.built(stmts)?;
+        if self.chunk.is_some() {
+            let totals = self.chunked(&g.nest, g.tiled)?;
+            return self.bind_chunked(g.stored, g.sinks, totals);
+        }
+        let totals = if g.tiled { self.tiled(g.nest)? } else { self.nest(g.nest)? };
+        for (v, view) in g.stored {
+            self.bind_owned(v, view);
+        }
+        for ((v, view), total) in g.sinks.into_iter().zip(totals) {
+            match (view, total) {
+                (Some(view), _) => self.bind_owned(v, view),
+                (None, Some(total)) => self.bind(v, Loc::Scalar(total)),
+                (None, None) => return Err(CodegenError::internal("a full reduction without a value")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Says where the results of a group in chunks are; `totals` are the places of its full reductions.
+    pub(super) fn bind_chunked(
+        &mut self,
+        stored: Vec<(Var, View)>,
+        sinks: Vec<(Var, Option<View>)>,
+        totals: Vec<Option<i64>>,
+    ) -> Result<()> {
+        for (v, view) in stored {
+            self.bind_owned(v, view);
+        }
+        for ((v, view), total) in sinks.into_iter().zip(totals) {
+            match (view, total) {
+                (Some(view), _) => self.bind_owned(v, view),
+                (None, Some(offset)) => self.bind_saved(v, offset),
+                (None, None) => return Err(CodegenError::internal("a full reduction without a place")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The nest of a group, and memory for its results.
+    pub(super) fn built(&mut self, stmts: &[&Stmt<Det>]) -> Result<Built> {
         let func = self.st.func;
-        let Some(shape) = stmts.first().map(|s| space(func, s)) else { return Ok(()) };
+        let shape = stmts.first().map(|s| space(func, s)).unwrap_or_default();
         let mut nest = Nest { shape: shape.clone(), ..Nest::default() };
         let mut ids: HashMap<Var, usize> = HashMap::new();
         // Uses inside the group, from the node itself.
@@ -73,32 +128,7 @@ impl Emitter<'_, '_> {
                 }
             }
         }
-        if self.chunk.is_some() {
-            let totals = self.chunked(&nest, tiled)?;
-            for (v, view) in stored {
-                self.bind_owned(v, view);
-            }
-            for ((v, view), total) in sinks.into_iter().zip(totals) {
-                match (view, total) {
-                    (Some(view), _) => self.bind_owned(v, view),
-                    (None, Some(offset)) => self.bind_saved(v, offset),
-                    (None, None) => return Err(CodegenError::internal("a full reduction without a place")),
-                }
-            }
-            return Ok(());
-        }
-        let totals = if tiled { self.tiled(nest)? } else { self.nest(nest)? };
-        for (v, view) in stored {
-            self.bind_owned(v, view);
-        }
-        for ((v, view), total) in sinks.into_iter().zip(totals) {
-            match (view, total) {
-                (Some(view), _) => self.bind_owned(v, view),
-                (None, Some(total)) => self.bind(v, Loc::Scalar(total)),
-                (None, None) => return Err(CodegenError::internal("a full reduction without a value")),
-            }
-        }
-        Ok(())
+        Ok(Built { nest, tiled, stored, sinks })
     }
 
     /// The node for an operand.

@@ -9,6 +9,7 @@ mod kernels;
 mod nest;
 mod prims;
 mod stmt;
+pub(crate) mod strip;
 mod tile;
 
 pub(crate) use prims::lowered_inline;
@@ -288,17 +289,21 @@ impl<'s, 'f> Emitter<'s, 'f> {
             }
         };
         for i in done {
-            let stmt = &block.stmts[*i];
-            for v in reads(stmt) {
-                self.used(v);
-            }
-            for v in &stmt.outs {
-                if self.st.remaining[v.index()] == 0 {
-                    self.drop_var(*v);
-                }
-            }
+            self.finished(&block.stmts[*i]);
         }
         Ok(())
+    }
+
+    /// A statement is done: one use of its operands less.
+    fn finished(&mut self, stmt: &Stmt<Det>) {
+        for v in reads(stmt) {
+            self.used(v);
+        }
+        for v in &stmt.outs {
+            if self.st.remaining[v.index()] == 0 {
+                self.drop_var(*v);
+            }
+        }
     }
 
     /// Emits a nested block; its results stay available until [`Emitter::leave`].
