@@ -99,7 +99,6 @@ impl Pool {
             if spins % 1000 == 0 {
                 std::thread::yield_now();
             }
-            std::hint::spin_loop();
         }
     }
 
@@ -127,7 +126,6 @@ impl Pool {
                 }
                 spins += 1;
                 if !spins.is_multiple_of(256) || since.elapsed() < AWAKE {
-                    std::hint::spin_loop();
                     continue;
                 }
                 let Ok(mut sleepers) = self.sleepers.lock() else { return };

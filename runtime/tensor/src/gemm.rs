@@ -148,26 +148,41 @@ unsafe fn matrix_vector<T: Float>(c: *mut T, a: Strided<*const T>, b: *const T, 
         }
         return;
     }
-    let mut i = 0;
-    // SAFETY: rows below `m`.
-    unsafe {
-        while m - i >= 4 {
-            some_rows::<T, 4>(c.add(i), a.ptr.add(i * a.row), a.row, b, k, accumulate);
-            i += 4;
-        }
-        while i < m {
-            some_rows::<T, 1>(c.add(i), a.ptr.add(i * a.row), a.row, b, k, accumulate);
-            i += 1;
+    let mut lanes = [const { MaybeUninit::<[T; LANES]>::uninit() }; BATCH];
+    let full = k / LANES * LANES;
+    for first in (0..m).step_by(BATCH) {
+        let rows = (m - first).min(BATCH);
+        let mut r = 0;
+        // SAFETY: rows below `m`, which get a place in `lanes` each.
+        unsafe {
+            while rows - r >= 4 {
+                some_rows::<T, 4>(lanes.as_mut_ptr().add(r).cast(), a.ptr.add((first + r) * a.row), a.row, b, full);
+                r += 4;
+            }
+            while r < rows {
+                some_rows::<T, 1>(lanes.as_mut_ptr().add(r).cast(), a.ptr.add((first + r) * a.row), a.row, b, full);
+                r += 1;
+            }
+            for (r, lanes) in lanes[..rows].iter().enumerate() {
+                let mut y = halved(lanes.assume_init_ref());
+                for at in full..k {
+                    y = (*a.ptr.add((first + r) * a.row + at)).fma(*b.add(at), y);
+                }
+                let c = &mut *c.add(first + r);
+                *c = if accumulate { *c + y } else { y };
+            }
         }
     }
 }
 
-/// `R` products of a contiguous row with `b`, of at least [`LANES`] elements. Each row's sum has the same order whatever `R` is.
+/// Rows whose sums are added up together, after the products: either loop stays simple.
+const BATCH: usize = 32;
+
+/// Products of `R` contiguous rows with `b`, lane by lane, of the first `k` elements, a multiple of [`LANES`].
 #[inline(always)]
-unsafe fn some_rows<T: Float, const R: usize>(c: *mut T, a: *const T, row: usize, b: *const T, k: usize, accumulate: bool) {
+unsafe fn some_rows<T: Float, const R: usize>(to: *mut [T; LANES], a: *const T, row: usize, b: *const T, k: usize) {
     let mut sum = [[T::lit(0.0); LANES]; R];
-    let full = k / LANES * LANES;
-    for at in (0..full).step_by(LANES) {
+    for at in (0..k).step_by(LANES) {
         // SAFETY: `at + LANES` is at most `k`.
         unsafe {
             let y = b.add(at).cast::<[T; LANES]>().read_unaligned();
@@ -179,25 +194,9 @@ unsafe fn some_rows<T: Float, const R: usize>(c: *mut T, a: *const T, row: usize
             }
         }
     }
-    let mut tail = [T::lit(0.0); R];
-    for at in full..k {
-        // SAFETY: `at` is below `k`.
-        unsafe {
-            let y = *b.add(at);
-            for r in 0..R {
-                tail[r] = (*a.add(r * row + at)).fma(y, tail[r]);
-            }
-        }
-    }
-    // Through memory: the loops above stay vectors whatever the sums below look like.
-    let sum = std::hint::black_box(&sum);
-    for r in 0..R {
-        let y = halved(&sum[r]) + tail[r];
-        // SAFETY: element `r` of the rows' results.
-        unsafe {
-            let c = &mut *c.add(r);
-            *c = if accumulate { *c + y } else { y };
-        }
+    for (r, s) in sum.iter().enumerate() {
+        // SAFETY: there are `R` places.
+        unsafe { to.add(r).write(*s) }
     }
 }
 
