@@ -1,5 +1,6 @@
 //! `cargo dev bench`: whole-process and steady-state figures, ours and the peers' interleaved in one run.
 
+use crate::data;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -40,7 +41,11 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     if s.scaling {
         return super::scaling::run(Path::new("target/release/ppl"), s.runs, &s.out);
     }
-    let rows = vec![
+    let built = Command::new("cargo").args(["build", "--release", "--package", "ppl-tests", "--bench", "gradients"]).status();
+    if !built.is_ok_and(|s| s.success()) {
+        return Err("the benchmark of gradients does not build".into());
+    }
+    let mut rows = vec![
         start_up(&s, "start to first gradient, cone", "examples/cone/cone.ppl", "cone"),
         start_up(&s, "start to first gradient, eight schools", "examples/eight_schools/noncentered.ppl", "schools"),
         check(&s),
@@ -48,7 +53,10 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
         cone(&s, "cone ELBO, 64 particles, f32, 1 thread", "elbo"),
         cone(&s, "cone IWELBO(5), 64 particles, f32, 1 thread", "iwelbo(5)"),
         schools(&s),
+        discrete(&s),
     ];
+    rows.extend(logistic(&s)?);
+    rows.extend(vae(&s)?);
     let table = table(&rows);
     super::print(&table);
     let json: Vec<Value> = rows
@@ -58,7 +66,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
             json!({ "what": r.what, "unit": r.unit, "ours": r.ours, "peers": peers, "runs": s.runs })
         })
         .collect();
-    let all = json!({ "machine": machine(), "rows": json });
+    let all = json!({ "machine": machine(), "versions": versions(&s), "rows": json });
     fs::write(&s.out, format!("{all:#}\n")).map_err(|e| format!("{}: {e}", s.out))
 }
 
@@ -85,6 +93,33 @@ fn machine() -> Value {
     let model =
         cpu.lines().find_map(|l| l.strip_prefix("model name")).map(|l| l.trim_start_matches([' ', '\t', ':']).to_string());
     json!({ "cpu": model, "cores": std::thread::available_parallelism().map(|n| n.get()).ok() })
+}
+
+/// Our version, and the peers'.
+fn versions(s: &Settings) -> Value {
+    let ours = timed(&mut ppl(&["--version"])).map(|t| t.0.trim().to_string());
+    let code = "import jax, numpyro; print(jax.__version__, numpyro.__version__)";
+    let peers = s.python.as_ref().and_then(|p| timed(Command::new(p).args(["-c", code]))).map(|t| t.0.trim().to_string());
+    json!({ "ppl": ours, "jax numpyro": peers })
+}
+
+/// A measurement that may fail.
+type Measure<'a> = &'a dyn Fn() -> Option<f64>;
+
+/// Medians of ours and of the peers, measured in turn.
+fn in_turn(
+    s: &Settings,
+    ours: Measure<'_>,
+    peers: &[(&'static str, Measure<'_>)],
+) -> (Option<f64>, Vec<(&'static str, Option<f64>)>) {
+    let (mut mine, mut theirs) = (Vec::new(), vec![Vec::new(); peers.len()]);
+    for _ in 0..s.runs {
+        mine.extend(ours());
+        for ((_, p), all) in peers.iter().zip(&mut theirs) {
+            all.extend(p());
+        }
+    }
+    (median(mine), peers.iter().zip(theirs).map(|((n, _), v)| (*n, median(v))).collect())
 }
 
 fn median(mut v: Vec<f64>) -> Option<f64> {
@@ -116,10 +151,9 @@ fn field(text: &str, name: &str) -> Option<f64> {
     text.lines().rev().find_map(|l| serde_json::from_str::<Value>(l).ok()?.get(name)?.as_f64())
 }
 
-/// A peer's field, the median of a few runs.
+/// A peer's field.
 fn peer_field(s: &Settings, script: &str, args: &[&str], name: &str, scale: f64) -> Option<f64> {
-    let runs = s.runs.min(3);
-    median((0..runs).filter_map(|_| field(&timed(&mut peer(s, script, args)?)?.0, name)).collect()).map(|v| v * scale)
+    field(&timed(&mut peer(s, script, args)?)?.0, name).map(|v| v * scale)
 }
 
 /// Steps per second of a fit, from its JSON summary.
@@ -155,10 +189,17 @@ fn compile_ms(model: &str) -> Option<f64> {
 fn start_up(s: &Settings, what: &'static str, model: &str, workload: &str) -> Row {
     // The whole process with a single step, so an upper bound.
     let args = ["fit", model, "--quiet", "--no-save", "--steps", "1", "--draws", "1"];
-    let ours = median((0..s.runs).filter_map(|_| Some(timed(&mut ppl(&args))?.1)).collect());
-    let jax = peer_field(s, &format!("{workload}_jax.py"), &["--mode", "step", "--wall"], "time_to_first_gradient_s", 1e3);
-    let numpyro = peer_field(s, &format!("{workload}_numpyro.py"), &["--wall"], "time_to_first_gradient_s", 1e3);
-    Row { what, unit: "ms", more: false, ours, peers: vec![("JAX", jax), ("NumPyro", numpyro)] }
+    let (jax, numpyro) = (format!("{workload}_jax.py"), format!("{workload}_numpyro.py"));
+    let first = "time_to_first_gradient_s";
+    let (ours, peers) = in_turn(
+        s,
+        &|| Some(timed(&mut ppl(&args))?.1),
+        &[
+            ("JAX", &|| peer_field(s, &jax, &["--mode", "step", "--wall"], first, 1e3)),
+            ("NumPyro", &|| peer_field(s, &numpyro, &["--wall"], first, 1e3)),
+        ],
+    );
+    Row { what, unit: "ms", more: false, ours, peers }
 }
 
 fn examples() -> Vec<String> {
@@ -199,18 +240,17 @@ fn compile(s: &Settings) -> Row {
 
 fn cone(s: &Settings, what: &'static str, objective: &str) -> Row {
     let args = ["examples/cone/cone.ppl", "--objective", objective, "--precision", "f32", "--steps", "300000"];
-    let ours = median((0..s.runs).filter_map(|_| speed(&args)).collect());
     let name = if objective == "elbo" { "elbo" } else { "iwelbo" };
     let peer_args = ["--objective", name, "--mode", "scan", "--threads", "1"];
-    let jax = peer_field(s, "cone_jax.py", &peer_args, "steps_per_s", 1.0);
-    let numpyro = peer_field(s, "cone_numpyro.py", &peer_args, "steps_per_s", 1.0);
-    Row {
-        what,
-        unit: "steps/s",
-        more: true,
-        ours,
-        peers: vec![("JAX, whole loop compiled", jax), ("NumPyro, whole loop compiled", numpyro)],
-    }
+    let (ours, peers) = in_turn(
+        s,
+        &|| speed(&args),
+        &[
+            ("JAX, whole loop compiled", &|| peer_field(s, "cone_jax.py", &peer_args, "steps_per_s", 1.0)),
+            ("NumPyro, whole loop compiled", &|| peer_field(s, "cone_numpyro.py", &peer_args, "steps_per_s", 1.0)),
+        ],
+    );
+    Row { what, unit: "steps/s", more: true, ours, peers }
 }
 
 fn schools(s: &Settings) -> Row {
@@ -226,17 +266,96 @@ fn schools(s: &Settings) -> Row {
         "--using",
         "adam(0.01)",
     ];
-    let ours = median((0..s.runs).filter_map(|_| Some(timed(&mut ppl(&args))?.1)).collect());
-    let wall = |script: &str| -> Option<f64> {
-        median((0..s.runs.min(3)).filter_map(|_| Some(timed(&mut peer(s, script, &["--wall"])?)?.1)).collect())
-    };
-    Row {
-        what: "eight schools, 10,000 Adam steps, 10 particles, whole process",
-        unit: "ms",
-        more: false,
-        ours,
-        peers: vec![("JAX", wall("schools_jax.py")), ("NumPyro", wall("schools_numpyro.py"))],
+    let wall = |script: &str| -> Option<f64> { Some(timed(&mut peer(s, script, &["--wall"])?)?.1) };
+    let (ours, peers) = in_turn(
+        s,
+        &|| Some(timed(&mut ppl(&args))?.1),
+        &[("JAX", &|| wall("schools_jax.py")), ("NumPyro", &|| wall("schools_numpyro.py"))],
+    );
+    Row { what: "eight schools, 10,000 Adam steps, 10 particles, whole process", unit: "ms", more: false, ours, peers }
+}
+
+/// Milliseconds of a gradient of a model in process.
+fn gradient(args: &[&str]) -> Option<f64> {
+    let (model, args) = args.split_first()?;
+    // The benchmark runs in another folder.
+    let model = fs::canonicalize(model).ok()?;
+    let mut c = Command::new("cargo");
+    c.args(["bench", "--quiet", "--package", "ppl-tests", "--bench", "gradients", "--"]).arg(model).args(args);
+    field(&timed(&mut c)?.0, "gradient_us").map(|us| us / 1e3)
+}
+
+fn discrete(s: &Settings) -> Row {
+    let (ours, peers) = in_turn(
+        s,
+        &|| gradient(&["tests/bench/models/discrete.ppl", "--precision", "f32", "--threads", "2"]),
+        &[
+            ("JAX", &|| peer_field(s, "discrete.py", &["--peer", "jax"], "median_ms", 1.0)),
+            ("NumPyro", &|| peer_field(s, "discrete.py", &["--peer", "numpyro"], "median_ms", 1.0)),
+        ],
+    );
+    Row { what: "10 Bernoulli latents, 1,000 particles, REINFORCE gradient", unit: "ms", more: false, ours, peers }
+}
+
+fn logistic(s: &Settings) -> Result<Vec<Row>, String> {
+    let (n, d) = (50_000, 50);
+    let mut r = data::Numbers::new(20_240_620);
+    let x: Vec<f64> = (0..n * d).map(|_| r.normal()).collect();
+    let w: Vec<f64> = (0..d).map(|_| 0.5 * r.normal()).collect();
+    let label: Vec<bool> = x
+        .chunks(d)
+        .map(|row| {
+            let logit: f64 = row.iter().zip(&w).map(|(a, b)| a * b).sum::<f64>() - 0.3;
+            r.uniform() < 1.0 / (1.0 + (-logit).exp())
+        })
+        .collect();
+    let (x_file, label_file) = ("target/bench-X.npy", "target/bench-label.npy");
+    data::write_reals(x_file, &[n, d], &x)?;
+    data::write_bools(label_file, &[n], &label)?;
+    let mut out = Vec::new();
+    for (what, precision, more) in
+        [("logistic regression, 50,000 x 50, full batch, f32", "f32", None), ("the same in f64", "f64", Some("--x64"))]
+    {
+        let (x, label) = (format!("X={x_file}"), format!("label={label_file}"));
+        let args = ["tests/bench/models/logistic.ppl", "--data", &x, "--data", &label, "--precision", precision];
+        let mut theirs = vec!["--mode", "scan"];
+        theirs.extend(more);
+        let (ours, peers) = in_turn(
+            s,
+            &|| speed(&args),
+            &[("JAX, whole loop compiled", &|| peer_field(s, "logreg_jax.py", &theirs, "steps_per_s", 1.0))],
+        );
+        out.push(Row { what, unit: "steps/s", more: true, ours, peers });
     }
+    Ok(out)
+}
+
+fn vae(s: &Settings) -> Result<Vec<Row>, String> {
+    let mut out = Vec::new();
+    for (what, batch, threads) in [
+        ("VAE gradient, batch 64, f32", 64, "2"),
+        ("batch 128", 128, "2"),
+        ("batch 256", 256, "2"),
+        ("batch 512", 512, "2"),
+        ("batch 1024", 1024, "2"),
+        ("batch 512, one thread", 512, "1"),
+    ] {
+        let mut r = data::Numbers::new(1);
+        let rows: Vec<Vec<bool>> = (0..batch).map(|_| (0..784).map(|_| r.uniform() < 0.3).collect()).collect();
+        let file = "target/bench-vae.json";
+        fs::write(file, json!({ "N": batch, "x": rows }).to_string()).map_err(|e| format!("{file}: {e}"))?;
+        let file = fs::canonicalize(file).map_err(|e| format!("{file}: {e}"))?;
+        let args = ["tests/bench/models/vae.ppl", &file.to_string_lossy(), "--precision", "f32", "--threads", threads];
+        let batches = batch.to_string();
+        let mut theirs = vec!["--batches", &batches];
+        if threads == "1" {
+            theirs.extend(["--threads", "1"]);
+        }
+        let (ours, peers) =
+            in_turn(s, &|| gradient(&args), &[("JAX", &|| peer_field(s, "vae_jax.py", &theirs, "median_ms", 1.0))]);
+        out.push(Row { what, unit: "ms", more: false, ours, peers });
+    }
+    Ok(out)
 }
 
 fn number(v: f64) -> String {
@@ -244,8 +363,10 @@ fn number(v: f64) -> String {
         format!("{:.0}k", v / 1e3)
     } else if v >= 100.0 {
         format!("{v:.0}")
-    } else {
+    } else if v >= 10.0 {
         format!("{v:.1}")
+    } else {
+        format!("{v:.2}")
     }
 }
 

@@ -3,6 +3,7 @@
 //! **Invariant:** nothing here is needed to build, test or use the project.
 
 mod bench;
+mod data;
 mod scaling;
 
 use std::env;
