@@ -21,6 +21,8 @@
 //!    cache; in each, loops over vectors and calls of wide kernels take turns.
 //! 4. *Chunks* (`emit::chunk`, `pool`). A group or matrix product that is long enough is a native function of its own, called for each chunk of its
 //!    first axis by whichever thread is free. How it is cut depends on its size alone, so any number of threads gives the same bits.
+//!    *Strips* (`emit::strip`) take a product, the elementwise work on it and the product that sums over its rows together, block of rows by block, so that
+//!    a large matrix is read once.
 //! 5. *Kernels* (`emit::kernels`). Transcendentals, draws, larger matrix products and factorisations are calls to absolute addresses.
 //!    Scalar calls of one kernel that are ready together are one call on a short array; interpreter and compiled code
 //!    agree to the bit on them.
