@@ -11,7 +11,6 @@ pub mod blocks;
 pub mod engine;
 pub mod fitting;
 pub mod model;
-pub mod random_programs;
 pub mod render;
 
 pub use engine::{Input, distance};
