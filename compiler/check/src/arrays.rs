@@ -144,7 +144,33 @@ impl<S: ElabStage> FnElab<'_, S> {
     pub(crate) fn reduce_all(&mut self, op: ReduceOp, a: &Arr) -> Arr {
         let axes: Vec<usize> = (0..a.dims.len()).collect();
         let atom = self.b.reduce(op, a.atom, &axes);
-        Arr { estimate: a.estimate, ..Arr::new(atom, a.dtype, Vec::new()) }
+        self.for_the_plate(a, &axes, Arr { estimate: a.estimate, ..Arr::new(atom, a.dtype, Vec::new()) })
+    }
+
+    /// A sum over these axes: one over a minibatch is scaled, and estimates the sum over the plate.
+    pub(crate) fn for_the_plate(&mut self, a: &Arr, axes: &[usize], sum: Arr) -> Arr {
+        let of: Vec<&Dim> = axes.iter().filter_map(|k| a.dims.get(*k)).filter(|d| d.of.is_some()).collect();
+        if of.is_empty() {
+            return sum;
+        }
+        let scale: f64 = of.iter().map(|d| d.whole() as f64 / d.n.max(1) as f64).product();
+        let real = if sum.dtype == DType::Float { sum.atom } else { self.b.prim(Prim::ToReal, &[sum.atom]) };
+        let shape = sum.shape();
+        let atom = self.b.emit1(Op::Prim(Prim::Mul, vec![real, Atom::float(scale)]), "scaled", Ty::float(shape));
+        Arr { estimate: true, ..Arr::new(atom, DType::Float, sum.dims) }
+    }
+
+    /// Refuses an array with one element for each datum of a minibatch where it is not summed; true if it is one.
+    pub(crate) fn refuse_minibatch(&mut self, a: &Arr, what: &str, span: Span) -> bool {
+        let Some(d) = a.dims.iter().find(|d| d.of.is_some()) else { return false };
+        let d = d.name.as_deref().unwrap_or("a minibatch").to_string();
+        self.report(
+            Diagnostic::error(codes::NONLINEAR_ESTIMATE, format!("{what} can't be taken of an array over {d}"))
+                .label(span, format!("has type `{}`: a random part of the plate", a.show()))
+                .note("its sum and its mean are unbiased for those of the whole plate, nothing else is")
+                .help("use `sum(..)` or `mean(..)`, or loop over the whole plate"),
+        );
+        true
     }
 
     /// Element `index` along the first axis.
@@ -156,6 +182,9 @@ impl<S: ElabStage> FnElab<'_, S> {
     }
 
     fn check_index(&mut self, a: &Arr, index: &Arr, span: Span) -> Option<()> {
+        if a.dims.first().is_some_and(|d| d.of.is_some()) && self.refuse_minibatch(a, "an element", span) {
+            return None;
+        }
         if index.dtype != DType::Int {
             self.report(
                 Diagnostic::error(codes::WRONG_TYPE, "an index must be an int")

@@ -79,6 +79,16 @@ impl<S: ElabStage> FnElab<'_, S> {
         let Some(estimate) = self.builtin_estimates(name, args) else {
             return Value::Error;
         };
+        if !matches!(name, "sum" | "real" | "stop" | "length" | "size") {
+            let over = args.iter().find_map(|(v, s)| match v {
+                Value::Array(a) if a.dims.iter().any(|d| d.of.is_some()) => Some((a.clone(), *s)),
+                _ => None,
+            });
+            if let Some((a, at)) = over {
+                self.refuse_minibatch(&a, &format!("`{name}`"), at);
+                return Value::Error;
+            }
+        }
         match self.structural(name, args, span) {
             Some(Value::Array(a)) if estimate => Value::Array(Arr { estimate, ..a }),
             Some(v) => v,
@@ -120,7 +130,7 @@ impl<S: ElabStage> FnElab<'_, S> {
     fn known_size(&mut self, arg: &Argument) -> Option<Dim> {
         let a = self.as_array(arg.0.clone(), arg.1)?;
         match a.const_int() {
-            Some(n) if n >= 0 => Some(Dim { n: n as usize, name: a.size_name }),
+            Some(n) if n >= 0 => Some(Dim { name: a.size_name, ..Dim::from(n as usize) }),
             _ => {
                 self.report(
                     Diagnostic::error(codes::SIZE_NOT_KNOWN, "a size must be known before the program runs, and not negative")
@@ -183,7 +193,8 @@ impl<S: ElabStage> FnElab<'_, S> {
                 let atom = self.b.reduce(op, a.atom, &[axis]);
                 let mut dims = a.dims.clone();
                 dims.remove(axis);
-                Some(Value::Array(Arr { estimate: a.estimate, ..Arr::new(atom, a.dtype, dims) }))
+                let sum = Arr { estimate: a.estimate, ..Arr::new(atom, a.dtype, dims) };
+                Some(Value::Array(self.for_the_plate(&a, &[axis], sum)))
             }
             "argmax" => {
                 let a = self.one(name, args, span)?;
@@ -323,11 +334,11 @@ impl<S: ElabStage> FnElab<'_, S> {
                     self.ranks(name, &a, 1, args[0].1)?;
                     return None;
                 };
-                Some(Value::Array(Arr { size_name: d.name.clone(), ..Arr::lit(Lit::Int(d.n as i64)) }))
+                Some(Value::Array(Arr { size_name: d.name.clone(), ..Arr::lit(Lit::Int(d.whole() as i64)) }))
             }
             "size" => {
                 let a = self.one(name, args, span)?;
-                let n: usize = a.dims.iter().map(|d| d.n).product();
+                let n: usize = a.dims.iter().map(Dim::whole).product();
                 Some(Value::Array(Arr::lit(Lit::Int(n as i64))))
             }
             "shape" => {

@@ -102,6 +102,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                 order: indices,
                 closed: Vec::new(),
                 whole,
+                part: false,
                 span: c.address.span,
             }))
         };
@@ -260,6 +261,12 @@ impl<S: ElabStage> FnElab<'_, S> {
         let Some(random) = S::generative(GenRandom::Call { callee: g.id, args, addr }) else {
             return Value::Error;
         };
+        let outer: Vec<Dim> =
+            indices.iter().filter_map(|v| self.loops.iter().find(|l| l.index == *v)).map(|l| l.len.clone()).collect();
+        for c in self.s.module.choices(g.id) {
+            let dims = outer.iter().cloned().chain(self.choice_dims(g, &c)).collect();
+            self.choice_dims.push((format!("{name}.{}", c.addr), dims));
+        }
         let outs: Vec<(String, ppl_core::Ty)> =
             self.s.module.generative(g.id).result_tys().into_iter().map(|t| (name.to_string(), t)).collect();
         let outs = self.b.emit(Op::Random(random), outs);
@@ -280,6 +287,16 @@ impl<S: ElabStage> FnElab<'_, S> {
             return;
         }
         self.addresses.insert(name.as_str().to_string(), name.span);
+        if let Some(l) = self.loops.iter().find(|l| l.len.of.is_some()) {
+            let d = Diagnostic::error(codes::WRONG_PLACE, format!("`{name}` would be reported of this step's data only"))
+                .label(span, "a report")
+                .label(l.span, "in a loop over a minibatch")
+                .help("report what belongs to all data, outside of the loop");
+            return self.report(d);
+        }
+        if self.refuse_estimate(&a, "a report", value.span) {
+            return;
+        }
         let indices: Vec<Var> = self.loops.iter().map(|l| l.index).collect();
         let addr = Address { name: name.as_str().to_string(), indices };
         match S::generative(GenRandom::Report { addr, value: a.atom }) {
@@ -295,6 +312,12 @@ impl<S: ElabStage> FnElab<'_, S> {
         let Some(a) = self.real_scalar(e, "a factor") else {
             return;
         };
+        if a.estimate {
+            let d = Diagnostic::error(codes::NONLINEAR_ESTIMATE, "a factor can't be an estimate")
+                .label(e.span, "a random value whose mean is the quantity")
+                .help("put the factor into the loop: `for n in minibatch(N, 512) { factor .. }` counts for the whole plate");
+            return self.report(d);
+        }
         match S::generative(GenRandom::Factor(a.atom)) {
             Some(r) => {
                 self.b.emit(Op::Random(r), Vec::new());

@@ -12,6 +12,7 @@
 //! w^a                        upper  on Z^a for a > 1 and a < 0,  lower for 0 < a < 1
 //! log of an estimate of m    lower  where the estimate is exact, unbiased or low;  where it is high: biased
 //! u^a of an estimate of m    as for w where the estimate is unbiased or on the same side; else biased
+//! sum over a minibatch       unbiased for the sum over the plate (it is scaled); no function of it is
 //! sums, positive factors     keep the side; negative factors turn it; terms of different sides: biased
 //! products                   of independent factors: the product, from their common side
 //! ```
@@ -190,7 +191,7 @@ pub(crate) fn claim(module: &Module, func: &Func<Est>) -> Claim {
     w.block(&func.body);
     let Some(result) = func.body.results.first() else { return Claim::NONE };
     let l = w.lin(*result);
-    weigh::claim(&w, &l, !random(&func.body))
+    weigh::claim(&w, &l, !random(module, &func.body))
 }
 
 /// The claim of a value of a function under construction: `blocks` are its statements so far, `loops` the index variables of the loops around.
@@ -222,12 +223,15 @@ pub(crate) fn independent_in<S: ppl_core::Stage>(
     w.independent(a, b)
 }
 
-fn random(b: &Block<Est>) -> bool {
+fn random(module: &Module, b: &Block<Est>) -> bool {
     let mut found = false;
     ppl_core::each_stmt(b, &mut |s| {
-        if let ppl_core::Op::Random(r) = &s.op {
-            found |= !matches!(r, ppl_core::EstRandom::Density { .. } | ppl_core::EstRandom::LogDensity { .. });
-        }
+        found |= match &s.op {
+            ppl_core::Op::Minibatch { .. } => true,
+            ppl_core::Op::Random(ppl_core::EstRandom::Density { callee, .. }) => module.subsampled(*callee),
+            ppl_core::Op::Random(r) => !matches!(r, ppl_core::EstRandom::LogDensity { .. }),
+            _ => false,
+        };
     });
     found
 }

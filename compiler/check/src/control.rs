@@ -4,7 +4,7 @@ use crate::codes;
 use crate::func::{FnElab, LoopCtx};
 use crate::stage::ElabStage;
 use crate::value::{Arr, Dim, Layout, Partial, Value};
-use ppl_core::{Atom, Block, DType, Lit, Prim, Scan, Support};
+use ppl_core::{Atom, Block, DType, GenRandom, Lit, Prim, Scan, Support};
 use ppl_diag::{Diagnostic, Span};
 use ppl_syntax::ast::{self, Expr, ExprKind, For, PatternKind};
 use std::collections::HashMap;
@@ -17,6 +17,8 @@ enum Iter {
     Support(Box<crate::value::DistVal>),
     /// The rows of an array.
     Rows(Arr),
+    /// The data of this step.
+    Minibatch { data: Dim, size: usize },
     /// The latent choices of a target, while compiling.
     Latents(std::rc::Rc<crate::value::TargetVal>, usize),
 }
@@ -239,7 +241,8 @@ impl<S: ElabStage> FnElab<'_, S> {
             };
             let hi = self.size(end)?;
             let n = hi.n.saturating_sub(lo.n);
-            let len = if lo.n == 0 { hi } else { Dim { n, name: hi.name.map(|h| format!("{h} - {}", lo.n).into()) } };
+            let len =
+                if lo.n == 0 { hi } else { Dim { name: hi.name.map(|h| format!("{h} - {}", lo.n).into()), ..Dim::from(n) } };
             return Some(Iter::Range { start: lo.n as i64, len });
         }
         if let ExprKind::Call { callee, args } = &e.kind
@@ -276,10 +279,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                         }
                     };
                 }
-                ("minibatch", _) => {
-                    self.not_yet("`minibatch`", e.span, "loop over the whole plate: `for n in N`");
-                    return None;
-                }
+                ("minibatch", args) => return self.minibatch(args, e.span),
                 _ => {}
             }
         }
@@ -291,8 +291,51 @@ impl<S: ElabStage> FnElab<'_, S> {
         Some(Iter::Rows(a))
     }
 
+    /// `minibatch(N, B)`: the whole plate where `B >= N`, and where programs run outside of fits.
+    fn minibatch(&mut self, args: &[ast::Arg], span: Span) -> Option<Iter> {
+        let [n, b] = args else {
+            self.report(
+                Diagnostic::error(codes::WRONG_ARGUMENTS, "`minibatch` takes the number of data and the size of a minibatch")
+                    .label(span, format!("{} arguments", args.len()))
+                    .help("`for n in minibatch(N, 512) { .. }`"),
+            );
+            return None;
+        };
+        if let Some(name) = args.iter().find_map(|a| a.name.as_ref()) {
+            self.report(
+                Diagnostic::error(codes::WRONG_ARGUMENTS, "the arguments of `minibatch` have no names")
+                    .label(name.span, "named")
+                    .help("`minibatch(N, 512)`: the number of data, then the size of a minibatch"),
+            );
+            return None;
+        }
+        let (data, size) = (self.size(&n.value)?, self.size(&b.value)?);
+        if size.n == 0 {
+            self.report(
+                Diagnostic::error(codes::INDEX_RANGE, "a minibatch has at least one element").label(b.value.span, "empty"),
+            );
+            return None;
+        }
+        if u32::try_from(data.n).is_err() {
+            self.report(
+                Diagnostic::error(codes::INDEX_RANGE, "a minibatch is drawn from at most 4294967295 data")
+                    .label(n.value.span, format!("{data}")),
+            );
+            return None;
+        }
+        if size.n >= data.n || self.s.whole_plates {
+            return Some(Iter::Range { start: 0, len: data });
+        }
+        let size = if self.s.evaluating { crate::minibatch::even(data.n, size.n) } else { size.n };
+        Some(Iter::Minibatch { data, size })
+    }
+
     fn iter_len(&mut self, iter: &Iter, span: Span) -> Option<Dim> {
         match iter {
+            Iter::Minibatch { data, size } => {
+                let whole = data.name.as_deref().map_or_else(|| data.n.to_string(), str::to_string);
+                Some(Dim { n: *size, name: Some(format!("minibatch({whole}, {size})").into()), of: Some(data.n) })
+            }
             Iter::Range { len, .. } => Some(len.clone()),
             Iter::Rows(a) => Some(a.dims[0].clone()),
             Iter::Support(d) => {
@@ -332,7 +375,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                 Value::Array(Arr { support: a.support.clone(), ..Arr::new(atom, a.dtype, a.dims[1..].to_vec()) })
             }
             Iter::Support(d) => self.support_value(d, index),
-            Iter::Latents(..) => Value::Error,
+            Iter::Latents(..) | Iter::Minibatch { .. } => Value::Error,
         }
     }
 
@@ -346,10 +389,24 @@ impl<S: ElabStage> FnElab<'_, S> {
         };
         let index = self.b.index_var(&name);
         let start = if let Iter::Range { start, .. } = &iter { *start } else { 0 };
+        let batch = match &iter {
+            Iter::Minibatch { data, size } => Some((self.b.minibatch(data.n, *size), data.n)),
+            _ => None,
+        };
         self.loops.push(LoopCtx { index, len: len.clone(), scan: false, start, value: Atom::Var(index), span: f.span });
         self.b.begin();
         self.push_scope();
-        let v = self.iteration(&iter, Atom::Var(index), &len);
+        let v = match batch {
+            Some((all, data)) => {
+                if let Some(scale) = S::generative(GenRandom::Scale(data as f64 / len.n as f64)) {
+                    self.b.emit(ppl_core::Op::Random(scale), Vec::new());
+                }
+                let support = Some(Support::Integers { lo: 0, hi: Some(data as i64 - 1) });
+                let atom = self.b.gather(all, Atom::Var(index), 0);
+                Value::Array(Arr { support, ..Arr::new(atom, DType::Int, Vec::new()) })
+            }
+            None => self.iteration(&iter, Atom::Var(index), &len),
+        };
         self.loop_value(&v);
         self.bind_pattern(&f.pattern, v, f.iter.span);
         self.push_scope();
@@ -410,7 +467,10 @@ impl<S: ElabStage> FnElab<'_, S> {
     ) {
         for ((name, mut p), layout) in kept.into_iter().zip(layouts) {
             p.value = layout.build(atoms, std::slice::from_ref(len));
-            if let Some(slot) = p.open.iter_mut().find(|o| **o == Some(index)) {
+            if len.of.is_some() {
+                // After the loop it would be a random part of the plate.
+                p.part = true;
+            } else if let Some(slot) = p.open.iter_mut().find(|o| **o == Some(index)) {
                 *slot = None;
             }
             p.closed.insert(0, index);
@@ -439,6 +499,14 @@ impl<S: ElabStage> FnElab<'_, S> {
     }
 
     fn scan_loop(&mut self, f: &For, iter: Iter, collect: bool) -> Value {
+        if let Iter::Minibatch { .. } = iter {
+            return self.fail(
+                Diagnostic::error(codes::WRONG_PLACE, "a loop over a minibatch carries no values")
+                    .label(f.iter.span, "the data come in a random order")
+                    .label(f.carry.first().map_or(f.span, |c| c.name.span), "carried from one to the next")
+                    .help("loop over the whole plate, `for n in N carry (..)`, or leave out the carried values"),
+            );
+        }
         let Some(len) = self.iter_len(&iter, f.iter.span) else {
             return Value::Error;
         };

@@ -283,6 +283,7 @@ fn convert_stmt<S: ElabStage>(s: ppl_core::Stmt<Det>) -> Option<ppl_core::Stmt<S
         Op::Gather { x, idx, batch } => Op::Gather { x, idx, batch },
         Op::ScatterAdd { idx, updates, batch, len } => Op::ScatterAdd { idx, updates, batch, len },
         Op::Iota { len } => Op::Iota { len },
+        Op::Minibatch { data, size } => Op::Minibatch { data, size },
         Op::Reverse { x, axis } => Op::Reverse { x, axis },
         Op::Linalg(l, a) => Op::Linalg(l, a),
         Op::If { cond, then, els } => Op::If { cond, then: block(then)?, els: block(els)? },

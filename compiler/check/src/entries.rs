@@ -2,7 +2,8 @@
 
 use crate::codes;
 use crate::func::FnElab;
-use crate::goals::Goal;
+use crate::goals::{Goal, evaluated};
+use crate::minibatch::Minibatch;
 use crate::session::{Decl, Global, Session, TopName};
 use crate::value::{Arr, Dim, GenVal, TargetVal, TraceEntry, TraceVal, Value};
 use crate::{Checked, Claim, DataShapes, Evidence, FitOverrides, Program, Side};
@@ -94,6 +95,8 @@ pub struct Reported {
     pub name: String,
     /// As [`Goal::estimate`].
     pub entry: Entry,
+    /// The minibatches that it is estimated from.
+    pub minibatches: Vec<Minibatch>,
     /// What it is an estimate of.
     pub claim: Claim,
 }
@@ -115,6 +118,8 @@ pub struct FitPlan {
     pub optimizer: Option<Setting>,
     /// Other settings.
     pub settings: Vec<Setting>,
+    /// Choices of the guide that are not drawn: those of each datum of a minibatch.
+    pub undrawn: Vec<String>,
     /// Name of the model.
     pub model: String,
     /// Name of the guide.
@@ -156,7 +161,7 @@ fn probes(s: &mut Session, file: &File) -> Vec<Probe> {
                 .map(|c| {
                     let v = me.b.param(c.addr.clone(), c.ty.clone());
                     TraceEntry {
-                        value: Arr::from_ty(Atom::Var(v), &c.ty),
+                        value: Arr::new(Atom::Var(v), c.ty.dtype, me.choice_dims(&g, &c)),
                         addr: c.addr,
                         support: c.support,
                         conditional: c.conditional,
@@ -177,7 +182,7 @@ fn probes(s: &mut Session, file: &File) -> Vec<Probe> {
 
 /// As [`elaborate`], for `draws` simulations of the program `name`.
 pub fn elaborate_simulation(library: &[File], file: &File, shapes: Option<DataShapes>, program: &Expr, draws: usize) -> Checked {
-    let overrides = FitOverrides::default();
+    let overrides = FitOverrides { whole_plates: true, ..FitOverrides::default() };
     let mut s = prepare(library, file, shapes, &overrides);
     let mut me = FnElab::<Est>::new(&mut s, "simulate", 0, true);
     let v = me.expr(program);
@@ -201,7 +206,8 @@ pub fn elaborate_simulation(library: &[File], file: &File, shapes: Option<DataSh
 
 /// The log density of a program whose choices are all given, as an entry with one result.
 pub fn elaborate_density(library: &[File], file: &File, shapes: Option<DataShapes>, target: &Expr) -> (Checked, Option<Entry>) {
-    let mut s = prepare(library, file, shapes, &FitOverrides::default());
+    let overrides = FitOverrides { whole_plates: true, ..FitOverrides::default() };
+    let mut s = prepare(library, file, shapes, &overrides);
     let mut me = FnElab::<Est>::new(&mut s, "density", 0, true);
     let v = me.expr(target);
     let t = match me.applied(v, target.span) {
@@ -244,7 +250,8 @@ pub enum Evaluated {
 
 /// An expression with the declarations of a file in scope.
 pub fn elaborate_expression(library: &[File], file: &File, shapes: Option<DataShapes>, e: &Expr) -> (Checked, Option<Evaluated>) {
-    let mut s = prepare(library, file, shapes, &FitOverrides::default());
+    let overrides = FitOverrides { whole_plates: true, ..FitOverrides::default() };
+    let mut s = prepare(library, file, shapes, &overrides);
     let mut me = FnElab::<Det>::new(&mut s, "expression", 0, true);
     let v = me.expr(e);
     let arrays: Option<Vec<Arr>> = match &v {
@@ -309,6 +316,7 @@ fn parameters(ps: &[ppl_syntax::ast::FnParam]) -> String {
 
 pub(crate) fn prepare(library: &[File], file: &File, shapes: Option<DataShapes>, overrides: &FitOverrides) -> Session {
     let mut s = Session::new(shapes, overrides.strategies.clone());
+    s.whole_plates = overrides.whole_plates;
     library.iter().for_each(|f| s.declare(f, true));
     s.declare(file, false);
     library.iter().for_each(|f| s.declare_values(f));
@@ -405,13 +413,30 @@ fn plan(s: &mut Session, fit: &Rc<Fit>, span: Span, o: &FitOverrides) -> Option<
         _ => q.as_ref().map(|g| g.name.clone()),
     };
     let names = (model.as_ref().map_or(String::new(), |m| m.program.name.clone()), guide_name.unwrap_or_default());
+    let local = |d: &Vec<Dim>| d.iter().any(|d| d.of.is_some());
+    let undrawn = match &q {
+        Some(g) => me.s.module.choices(g.id).iter().filter(|c| local(&me.choice_dims(g, c))).map(|c| c.addr.clone()).collect(),
+        None => Vec::new(),
+    };
     let built = q.as_ref().and_then(|g| draw_entry(me, g, model.as_ref(), draws));
     let draws = with_function(s, built);
     let reports = match goals.first() {
         Some(g) => reports(s, fit, guide.as_ref(), o, &g.claim, estimate_draws)?,
         None => Vec::new(),
     };
-    Some(FitPlan { goals, estimate_draws, reports, draws, particles, optimizer, settings, model: names.0, guide: names.1, span })
+    Some(FitPlan {
+        goals,
+        estimate_draws,
+        reports,
+        draws,
+        undrawn,
+        particles,
+        optimizer,
+        settings,
+        model: names.0,
+        guide: names.1,
+        span,
+    })
 }
 
 /// Warns of a bound that is moved away from its quantity, and of what looks like a bound and is none.
@@ -448,7 +473,7 @@ fn reports(
     let written: Vec<Expr> = fit.settings.iter().filter(|x| x.name == "report").map(|x| x.value.clone()).collect();
     let mut out = Vec::new();
     for e in written.iter().chain(&o.reports) {
-        let entry = objective_entry(s, fit, guide, e, draws, false, e.span)?;
+        let (entry, minibatches) = evaluated(s, fit, guide, e, draws, e.span)?;
         let claim = crate::claims::claim(&s.module, s.module.est(entry.func));
         let (ours, theirs) = (objective.evidences(), claim.evidences());
         let within = |a: &[&Evidence], b: &[&Evidence]| a.iter().all(|x| b.contains(x));
@@ -468,7 +493,7 @@ fn reports(
             );
             return None;
         }
-        out.push(Reported { name: show(e), entry, claim });
+        out.push(Reported { name: show(e), entry, minibatches, claim });
     }
     Some(out)
 }
@@ -641,7 +666,8 @@ fn draw_entry(
             return Value::Error;
         };
         let mut values: Vec<Value> = Vec::new();
-        for e in &trace.entries {
+        // A choice of each datum of a minibatch is one of random data.
+        for e in trace.entries.iter().filter(|e| e.value.dims.iter().all(|d| d.of.is_none())) {
             outputs.push(Output { name: e.addr.clone(), ty: e.value.ty(), reported: false });
             values.push(Value::Array(e.value.clone()));
         }

@@ -11,6 +11,7 @@ use ppl_diag::{Diagnostic, Span};
 /// Built-in functions that are linear in each argument, or only change shapes: an estimate in, an estimate out.
 const LINEAR: &[&str] = &[
     "sum",
+    "mean",
     "cumsum",
     "reverse",
     "transpose",

@@ -101,6 +101,18 @@ impl<S: ElabStage> FnElab<'_, S> {
         match v {
             Value::Array(a) => Some(a),
             Value::Error => None,
+            Value::Partial(p) if p.part => {
+                self.report(
+                    Diagnostic::error(
+                        codes::NOT_IN_SCOPE_YET,
+                        format!("`{}` has no value after its loop over a minibatch", p.name),
+                    )
+                    .label(span, "there are only the elements of this step's data")
+                    .label(p.span, "drawn here, one for each of them")
+                    .help("use its elements inside the loop, or loop over the whole plate"),
+                );
+                None
+            }
             Value::Partial(p) => {
                 let p = *p;
                 self.report(
@@ -396,12 +408,19 @@ impl<S: ElabStage> FnElab<'_, S> {
             );
             return None;
         }
-        let len = if lo.n == 0 { hi } else { Dim { n: hi.n - lo.n, name: hi.name.map(|h| format!("{h} - {}", lo.n).into()) } };
+        let len = if lo.n == 0 {
+            hi
+        } else {
+            Dim { name: hi.name.map(|h| format!("{h} - {}", lo.n).into()), ..Dim::from(hi.n - lo.n) }
+        };
         Some(self.range(a, lo.n, len, axis))
     }
 
     /// `theta[j]` inside the loop over `j` that draws it.
     fn partial_element(&mut self, p: Partial, subscripts: &[Expr], span: Span) -> Value {
+        if p.part {
+            return self.as_array(Value::Partial(Box::new(p)), span).map_or(Value::Error, Value::Array);
+        }
         let mut rest = 0;
         for (i, open) in p.open.iter().enumerate() {
             let Some(var) = open else { break };

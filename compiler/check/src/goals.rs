@@ -11,6 +11,7 @@ use crate::claims::claim;
 use crate::codes;
 use crate::entries::{Entry, model_and_guide, objective_entry, right_way, show};
 use crate::func::FnElab;
+use crate::minibatch::{Minibatch, minibatches};
 use crate::session::{Global, Session};
 use crate::value::{GenVal, Value};
 use crate::{Claim, FitOverrides};
@@ -25,6 +26,8 @@ pub struct Goal {
     pub objective: Entry,
     /// The objective of [`FitPlan::estimate_draws`](crate::FitPlan::estimate_draws) particles, one result of that size.
     pub estimate: Entry,
+    /// The minibatches that it is estimated from.
+    pub minibatches: Vec<Minibatch>,
     /// Whether it is maximised.
     pub maximize: bool,
     /// What the objective is an estimate of.
@@ -62,7 +65,7 @@ pub(crate) fn goals(
     let mut groups: Vec<(Vec<usize>, Span)> = Vec::new();
     for (e, maximize, over, at) in &written {
         let objective = objective_entry(s, fit, guide, e, sizes.0, true, span)?;
-        let estimate = objective_entry(s, fit, guide, e, sizes.1, false, span)?;
+        let (estimate, minibatches) = evaluated(s, fit, guide, e, sizes.1, span)?;
         let claim = claim(&s.module, s.module.est(estimate.func));
         right_way(s, &claim, *maximize, e.span);
         match over {
@@ -80,6 +83,7 @@ pub(crate) fn goals(
         out.push(Goal {
             objective,
             estimate,
+            minibatches,
             maximize: *maximize,
             claim,
             name: show(e),
@@ -97,6 +101,30 @@ pub(crate) fn goals(
         goal.trains = goal.over.iter().map(|p| s.params[*p].name.clone()).collect();
     }
     Some(out)
+}
+
+/// Evaluations over which the particles of an estimate are spread where each sees another minibatch.
+const EVALUATIONS: usize = 1000;
+
+/// An estimate at the final parameters, one result of `draws` particles, and its minibatches. Where it has any, an epoch has many evaluations, of
+/// fewer particles each.
+pub(crate) fn evaluated(
+    s: &mut Session,
+    fit: &Fit,
+    guide: Option<&Expr>,
+    e: &Expr,
+    draws: usize,
+    span: Span,
+) -> Option<(Entry, Vec<Minibatch>)> {
+    s.evaluating = true;
+    let mut estimate = objective_entry(s, fit, guide, e, draws, false, span);
+    let found = estimate.as_ref().map(|e| minibatches(&s.module, e.func)).unwrap_or_default();
+    let epoch = found.iter().map(Minibatch::epoch).max().unwrap_or(1);
+    if epoch > 1 {
+        estimate = objective_entry(s, fit, guide, e, (EVALUATIONS / epoch).clamp(2, draws.max(10)), false, span);
+    }
+    s.evaluating = false;
+    estimate.map(|e| (e, found))
 }
 
 /// Parameters that an objective uses, ascending.

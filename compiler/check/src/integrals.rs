@@ -283,6 +283,19 @@ impl<S: ElabStage> FnElab<'_, S> {
 
     /// The function, and the program that calls it.
     fn integral(&mut self, t: TargetVal, kind: IntegralKind, how: How, span: Span) -> Value {
+        if self.s.module.subsampled(t.program.id) {
+            let g = self.s.module.generative(t.program.id);
+            let d = Diagnostic::error(
+                codes::NONLINEAR_ESTIMATE,
+                format!("`{}` loops over a minibatch, so it cannot be integrated as a whole", t.program.name),
+            )
+            .label(span, "exponentiates the log density, of which there is only an estimate")
+            .label(g.span, "its mean over minibatches is the log density, that of its exponential is not the density")
+            .help(
+                "integrate out the choices of one datum: a `gen` for it, and `y[n] ~ datum(n)` with `gen datum(n) = marginal ..` in the loop",
+            );
+            return self.fail(d);
+        }
         let choices = self.s.module.choices(t.program.id);
         let given: Vec<(usize, Arr)> = choices
             .iter()

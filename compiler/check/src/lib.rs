@@ -24,6 +24,7 @@ mod guide;
 mod history;
 mod integrals;
 mod memory;
+mod minibatch;
 mod names;
 mod programs;
 mod session;
@@ -40,6 +41,7 @@ pub use entries::{
 };
 pub use goals::Goal;
 pub use guide::{guide_source, unconstrained_init};
+pub use minibatch::Minibatch;
 pub use session::Global;
 
 use ppl_core::{DType, DetId, Module, Support, Ty};
@@ -84,6 +86,8 @@ pub struct FitOverrides {
     pub strategies: Vec<Override>,
     /// Estimates to report after the fit, beside those that it names.
     pub reports: Vec<Expr>,
+    /// A minibatch is the whole plate.
+    pub whole_plates: bool,
 }
 
 /// A size as declared.

@@ -21,7 +21,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         span: Span,
     ) -> Value {
         // Known values and programs specialise the function, arrays are passed.
-        let mut key = format!("{}", id.0);
+        let mut key = format!("{}{}", id.0, if self.s.evaluating { "|evaluating" } else { "" });
         let mut passed = Vec::new();
         for (v, at) in &args {
             if let Value::Array(a) = v
@@ -337,6 +337,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         };
         let dims = self.choice_dims(program, choice);
         let a = self.drawn_part(a, choice, program);
+        let a = self.minibatch_part(a, &dims);
         if a.ty() != choice.ty {
             let code = if a.dtype == choice.ty.dtype { codes::SHAPES_DISAGREE } else { codes::WRONG_TYPE };
             let shown = crate::value::show_ty(choice.ty.dtype, &dims);
@@ -368,8 +369,28 @@ impl<S: ElabStage> FnElab<'_, S> {
         out
     }
 
+    /// The elements of an array that belong to this step, where the choice is one of each datum of a minibatch and the array of all data.
+    fn minibatch_part(&mut self, a: Arr, dims: &[Dim]) -> Arr {
+        if a.dims.len() != dims.len() {
+            return a;
+        }
+        let mut out = a;
+        for (axis, dim) in dims.iter().enumerate() {
+            let Some(data) = dim.of.filter(|n| out.dims[axis].n == *n && out.dims[axis].of.is_none()) else { continue };
+            let indices = self.b.minibatch(data, dim.n);
+            let rank = out.dims.len();
+            let front: Vec<usize> = std::iter::once(axis).chain((0..rank).filter(|k| *k != axis)).collect();
+            let back: Vec<usize> = (0..rank).map(|k| front.iter().position(|f| *f == k).unwrap_or(k)).collect();
+            let x = self.b.transpose(out.atom, &front);
+            let x = self.b.gather(x, indices, 0);
+            out.atom = self.b.transpose(x, &back);
+            out.dims[axis] = dim.clone();
+        }
+        out
+    }
+
     /// Sizes of a choice, with the names of the loops around it where known.
-    fn choice_dims(&self, program: &GenVal, choice: &Choice) -> Vec<Dim> {
+    pub(crate) fn choice_dims(&self, program: &GenVal, choice: &Choice) -> Vec<Dim> {
         let plain = || choice.ty.shape.iter().map(|n| Dim::from(*n)).collect();
         self.s.choice_dims.get(&(program.id.0, choice.addr.clone())).cloned().unwrap_or_else(plain)
     }
@@ -469,7 +490,8 @@ impl<S: ElabStage> FnElab<'_, S> {
         let broken = self.s.broken.get(&g.id.0).cloned().unwrap_or_default();
         let trace = TraceVal { program: g.name.clone(), entries, broken, span: g.span };
         let lq = vars.last().map_or(Atom::float(0.0), |v| Atom::Var(*v));
-        Value::Tuple(vec![Value::Trace(trace), Value::Array(Arr::new(lq, DType::Float, Vec::new()))])
+        let estimate = self.s.module.subsampled(g.id);
+        Value::Tuple(vec![Value::Trace(trace), Value::Array(Arr { estimate, ..Arr::new(lq, DType::Float, Vec::new()) })])
     }
 
     /// `log_density(p, t)`: reports and the log density. The trace must hold exactly what the target is not given.
@@ -555,13 +577,30 @@ impl<S: ElabStage> FnElab<'_, S> {
         let vars = self.b.emit(Op::Random(r), outs);
         let reported = reports.iter().zip(&vars[results.len()..]).map(|(r, v)| Arr::from_ty(Atom::Var(*v), &r.ty)).collect();
         let lp = vars.last().map(|v| Atom::Var(*v))?;
-        Some((reported, Arr::new(lp, DType::Float, Vec::new())))
+        let estimate = self.s.module.subsampled(t.program.id);
+        Some((reported, Arr { estimate, ..Arr::new(lp, DType::Float, Vec::new()) }))
     }
 
     /// Whether a trace's entry can stand for a model's choice: type, support, condition.
     fn compatible(&mut self, t: &TargetVal, c: &Choice, trace: &TraceVal, e: &TraceEntry) -> bool {
+        let dims = self.choice_dims(&t.program, c);
+        let other = |d: &[Dim]| d.iter().find_map(|d| d.of.map(|_| d.to_string()));
+        if e.value.ty() == c.ty && dims.iter().map(|d| d.of).ne(e.value.dims.iter().map(|d| d.of)) {
+            let plain = "one array for all steps".to_string();
+            self.report(
+                Diagnostic::error(
+                    codes::WRONG_CHOICE_TYPE,
+                    format!("`{}` belongs to other data in `{}` than in `{}`", c.addr, trace.program, t.program.name),
+                )
+                .label(e.span, other(&e.value.dims).unwrap_or(plain.clone()))
+                .label(c.span, other(&dims).unwrap_or(plain))
+                .note("a choice of each datum of a minibatch needs a guide that loops over the same minibatch")
+                .help(format!("write the guide out: `for n in minibatch(..) {{ {}[n] ~ .. }}`, with parameters indexed by `n` or computed from the data", c.addr)),
+            );
+            return false;
+        }
         if e.value.ty() != c.ty {
-            let model = crate::value::show_ty(c.ty.dtype, &self.choice_dims(&t.program, c));
+            let model = crate::value::show_ty(c.ty.dtype, &dims);
             let guide = e.value.show();
             self.report(
                 Diagnostic::error(

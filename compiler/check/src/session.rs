@@ -99,6 +99,10 @@ pub(crate) struct Session {
     pub(crate) strategy_cache: HashMap<String, Option<StrategyId>>,
     pub(crate) overrides: Vec<Override>,
     pub(crate) continuous: Vec<Span>,
+    /// Whether a minibatch is the whole plate, outside of fits.
+    pub(crate) whole_plates: bool,
+    /// Whether what is elaborated is evaluated after the fit: minibatches then divide the data evenly where they can.
+    pub(crate) evaluating: bool,
     stand_ins: usize,
     shapes: Option<DataShapes>,
 }
@@ -132,6 +136,8 @@ impl Session {
             strategy_cache: HashMap::new(),
             overrides,
             continuous: Vec::new(),
+            whole_plates: false,
+            evaluating: false,
             stand_ins: 0,
             shapes,
         }
@@ -490,6 +496,16 @@ impl Session {
         let bound = me.pop_scope();
         let mut ordered: Vec<(String, Value, Span)> =
             names.iter().filter_map(|(n, s)| bound.get(n).map(|v| (n.clone(), v.clone(), *s))).collect();
+        for (name, v, s) in &ordered {
+            if matches!(v, Value::Array(a) if a.estimate) {
+                me.report(
+                    Diagnostic::error(codes::WRONG_PLACE, format!("`{name}` would be computed from one minibatch, once"))
+                        .label(*s, "a top-level `let` is computed before the fit")
+                        .label(l.value.span, "an estimate")
+                        .help("loop over the whole plate"),
+                );
+            }
+        }
         let is_runtime = |v: &Value| matches!(v, Value::Array(a) if a.konst.is_none());
         if ordered.iter().any(|(_, v, _)| is_runtime(v)) {
             let arrays: Vec<(String, Arr, Span)> = ordered

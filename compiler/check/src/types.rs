@@ -156,7 +156,7 @@ impl<S: ElabStage> FnElab<'_, S> {
             return None;
         };
         match a.const_int() {
-            Some(n) if n >= 0 => Some(Dim { n: n as usize, name: a.size_name }),
+            Some(n) if n >= 0 => Some(Dim { name: a.size_name, ..Dim::from(n as usize) }),
             Some(n) => {
                 self.report(
                     Diagnostic::error(codes::SIZE_NOT_KNOWN, "a size can't be negative").label(e.span, format!("is {n}")),

@@ -12,17 +12,26 @@ pub(crate) struct Dim {
     pub(crate) n: usize,
     /// How the source names it.
     pub(crate) name: Option<Rc<str>>,
+    /// The number of data of which it is a step's minibatch.
+    pub(crate) of: Option<usize>,
 }
 
 impl PartialEq for Dim {
     fn eq(&self, other: &Self) -> bool {
-        self.n == other.n
+        self.n == other.n && self.of == other.of
+    }
+}
+
+impl Dim {
+    /// The size that it stands for: of the whole plate, where it is a minibatch of it.
+    pub(crate) fn whole(&self) -> usize {
+        self.of.unwrap_or(self.n)
     }
 }
 
 impl From<usize> for Dim {
     fn from(n: usize) -> Self {
-        Dim { n, name: None }
+        Dim { n, name: None, of: None }
     }
 }
 
@@ -233,6 +242,8 @@ pub(crate) struct Partial {
     pub(crate) closed: Vec<Var>,
     /// Whether the array is visible after the loops (calls of programs with results are; those without are not).
     pub(crate) whole: bool,
+    /// Whether a loop over a minibatch has been left: there are only the elements of this step.
+    pub(crate) part: bool,
     pub(crate) span: Span,
 }
 

@@ -203,8 +203,8 @@ impl Check<'_> {
         let globals = self.globals(&program, &code.inputs)?;
         let mut gradient = self.gradient(&program, &code, &globals, &wanted)?;
         let (moments, _) = self.moments(&mut gradient, &quantities, self.args.draws)?;
-        // One particle has the same expectation as their mean.
-        let one = FitOverrides { particles: Some(1), ..overrides.clone() };
+        // One particle has the same expectation as their mean, and the whole plate that of a minibatch.
+        let one = FitOverrides { particles: Some(1), whole_plates: true, ..overrides.clone() };
         let (program1, _) = self.model.check(&one)?;
         let Some(goal1) = program1.fit.as_ref().and_then(|p| p.goals.first()) else { return Err(self.fail(Vec::new())) };
         let expectation = lower_expectation(&program1, &goal1.objective, &mut self.cx).map_err(|d| self.fail(d))?;

@@ -16,7 +16,7 @@ use crate::report::{self, Failure};
 use crate::run;
 use ppl_abi::Precision;
 use ppl_diag::{Diagnostic, Severity};
-use ppl_driver::check::{FitOverrides, FitPlan, Global, Program, SettingValue, Side};
+use ppl_driver::check::{FitOverrides, FitPlan, Global, Minibatch, Program, SettingValue, Side};
 use ppl_driver::{Cx, FitCode, Lowered, lower_fit};
 use ppl_fit::fit::{FitFailure, FitOptions, FitOutcome};
 use ppl_fit::optim::{Direction, OptimizerSpec};
@@ -31,6 +31,8 @@ use std::time::Instant;
 const STEPS: u64 = 10_000;
 /// Evaluations of the objective after the fit.
 const ESTIMATES: usize = 1000;
+/// Minibatches that they see at most.
+const EPOCH: usize = 1000;
 /// Calls for them at most.
 const CALLS: usize = 100;
 
@@ -148,12 +150,12 @@ pub(crate) fn run(
     let begun = Instant::now();
     let objectives = plan.goals.iter().zip(&code.estimates).map(|(g, lowered)| {
         let fixed = g.claim.side == Side::Exact;
-        estimate_of(settings.machine, &program, lowered, &globals, plan.estimate_draws, fixed)
+        estimate_of(settings.machine, &program, lowered, &globals, plan.estimate_draws, &g.minibatches, fixed)
     });
     let objectives: Vec<Result<Estimated, Diagnostic>> = objectives.collect();
     let reports = plan.reports.iter().zip(&code.reports).map(|(r, lowered)| {
         let fixed = r.claim.side == Side::Exact;
-        estimate_of(settings.machine, &program, lowered, &globals, plan.estimate_draws, fixed)
+        estimate_of(settings.machine, &program, lowered, &globals, plan.estimate_draws, &r.minibatches, fixed)
     });
     let reports: Result<Vec<Estimated>, Diagnostic> = reports.collect();
     let sampled = match (&plan.draws, &code.draws) {
@@ -236,9 +238,13 @@ fn estimate_of(
     lowered: &Lowered,
     globals: &Globals,
     each: usize,
+    minibatches: &[Minibatch],
     fixed: bool,
 ) -> Result<Estimated, Diagnostic> {
     let mut run = Evaluator::new(machine, program, lowered, globals)?;
+    if !minibatches.is_empty() {
+        return over_data(&mut run, minibatches);
+    }
     let mut values = Vec::new();
     for call in 0..if fixed { 1 } else { ESTIMATES.div_ceil(each.max(1)).min(CALLS) } {
         for a in run.run(EVALUATION + call as u64)?.iter().take(1) {
@@ -248,10 +254,43 @@ fn estimate_of(
     if fixed && let Some(x) = values.first() {
         return Ok(Estimated { mean: *x, se: 0.0, draws: 1 });
     }
+    let (mean, variance) = moments(&values);
+    Ok(Estimated { mean, se: (variance / values.len() as f64).sqrt(), draws: values.len() })
+}
+
+/// An estimate from minibatches: the mean over the calls of an epoch, each with its own. Where they visit every datum once, draws are all that is
+/// random, and the error is theirs; else it is that of the calls' means, which is larger where the data differ.
+fn over_data(run: &mut Evaluator<'_>, minibatches: &[Minibatch]) -> Result<Estimated, Diagnostic> {
+    let calls = minibatches.iter().map(Minibatch::epoch).max().unwrap_or(1).clamp(2, EPOCH);
+    // Evaluations begin where an epoch does.
+    let period = minibatches.first().map_or(1, |m| m.data / gcd(m.data, m.size)) as u64;
+    let start = EVALUATION.next_multiple_of(period);
+    let whole = matches!(minibatches, [m] if m.size * calls == m.data);
+    let (mut means, mut within, mut draws) = (Vec::new(), 0.0, 0);
+    for call in 0..calls as u64 {
+        for a in run.run(start + call)?.iter().take(1) {
+            let values = a.to_f64();
+            let (mean, variance) = moments(&values);
+            within += variance / values.len() as f64;
+            draws += values.len();
+            means.push(mean);
+        }
+    }
+    let n = means.len() as f64;
+    let (mean, between) = moments(&means);
+    let se = if whole { within.sqrt() / n } else { (between / n).sqrt() };
+    Ok(Estimated { mean, se, draws })
+}
+
+/// Mean and variance of a sample.
+fn moments(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
-    let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    Ok(Estimated { mean, se: (variance / n).sqrt(), draws: values.len() })
+    (mean, values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0))
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// The failure's diagnostic, with the expression that first gave a number that is not finite.

@@ -65,7 +65,8 @@ fn classify(func: &Func<Det>, stmt: &Stmt<Det>) -> Class {
         | Op::Reverse { .. }
         | Op::Stop(_)
         | Op::Iota { .. } => Class::Instant,
-        Op::ArgMax { .. }
+        Op::Minibatch { .. }
+        | Op::ArgMax { .. }
         | Op::CumSum { .. }
         | Op::Dot { .. }
         | Op::Pad { .. }

@@ -277,6 +277,11 @@ impl<S: Stage> Builder<S> {
         self.emit1(Op::Iota { len }, "iota", Ty::new(DType::Int, [len]))
     }
 
+    /// The indices of this step's minibatch.
+    pub fn minibatch(&mut self, data: usize, size: usize) -> Atom {
+        self.emit1(Op::Minibatch { data, size }, "batch", Ty::new(DType::Int, [size]))
+    }
+
     /// Running sum along `axis`.
     pub fn cumsum(&mut self, x: Atom, axis: usize, reverse: bool) -> Atom {
         let ty = self.ty(x);

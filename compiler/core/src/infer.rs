@@ -31,6 +31,8 @@ pub fn result_tys<S: Stage>(module: &Module, func: &Func<S>, op: &Op<S>) -> Resu
         Op::Gather { x, idx, batch } => one(shape::gather(&cx.ty(*x)?, &cx.ty(*idx)?, *batch)),
         Op::ScatterAdd { idx, updates, batch, len } => one(shape::scatter_add(&cx.ty(*idx)?, &cx.ty(*updates)?, *batch, *len)),
         Op::Iota { len } => Ok(vec![Ty::new(DType::Int, [*len])]),
+        Op::Minibatch { data, size } if size <= data && u32::try_from(*data).is_ok() => Ok(vec![Ty::new(DType::Int, [*size])]),
+        Op::Minibatch { data, size } => Err(format!("no minibatch of {size} from {data} data")),
         Op::Reverse { x, axis } => one(shape::reverse(&cx.ty(*x)?, *axis)),
         Op::Linalg(op, args) => one(shape::linalg(*op, &cx.tys(args)?)),
         Op::If { cond, then, els } => cx.if_(*cond, then, els),
@@ -197,6 +199,8 @@ impl<S: Stage> Cx<'_, S> {
                 self.fits("`factor`", &[Ty::FLOAT], &[*w])?;
                 Ok(Vec::new())
             }
+            RandomView::Gen(GenRandom::Scale(c)) if *c >= 1.0 => Ok(Vec::new()),
+            RandomView::Gen(GenRandom::Scale(c)) => Err(format!("a minibatch cannot count {c} times")),
             RandomView::Gen(GenRandom::Report { value, .. }) => self.ty(*value).map(|_| Vec::new()),
             RandomView::Gen(GenRandom::Integral(i)) => self.integral(i).map(|()| Vec::new()),
             RandomView::Est(EstRandom::Draw(d)) => {

@@ -154,6 +154,12 @@ pub enum GenRandom {
         /// What is added to the log density, a real scalar.
         Atom,
     ),
+    /// Multiplies the log density of its block, what comes before it and after it, by this number: a loop over a minibatch stands for
+    /// the whole plate. No output. Stands in the body of a loop, outside of branches.
+    Scale(
+        /// The factor, at least 1.
+        f64,
+    ),
     /// `report r = e`: no output.
     Report {
         /// Name and enclosing loop indices.
@@ -312,6 +318,11 @@ pub struct Scan<S: Stage> {
     pub reverse: bool,
 }
 
+/// The site of a minibatch's draws: one for all places that name the same sizes.
+pub fn minibatch_site(data: usize, size: usize) -> u64 {
+    ppl_abi::fold(ppl_abi::fold(0x6d69_6e69_6261_7463, data as u64), size as u64)
+}
+
 /// An operation.
 ///
 /// Elementwise primitives take operands of the result's shape or scalars; every other change of shape is explicit.
@@ -433,6 +444,15 @@ pub enum Op<S: Stage> {
     Iota {
         /// Number of elements.
         len: usize,
+    },
+    /// The data of this step: `size` of the indices `0..data`, int. A function of the run's seed, the step and the two sizes alone, so that
+    /// equal minibatches are the same everywhere in a step. Step `s` takes positions `s * size ..` of the concatenated epochs, each of which
+    /// is a permutation of its own: what an epoch leaves over begins the next step.
+    Minibatch {
+        /// Number of data, at most 2^32 - 1.
+        data: usize,
+        /// Number of indices, at most `data`.
+        size: usize,
     },
     /// Elements in reverse order along `axis`.
     Reverse {
@@ -604,6 +624,7 @@ impl RandomOp for GenRandom {
             }
             GenRandom::Call { args, addr, .. } => args.iter().copied().chain(addr.atoms()).collect(),
             GenRandom::Factor(w) => vec![*w],
+            GenRandom::Scale(_) => Vec::new(),
             GenRandom::Integral(i) => i.atoms(),
             GenRandom::Report { value, addr } => std::iter::once(*value).chain(addr.atoms()).collect(),
         }
@@ -621,6 +642,7 @@ impl RandomOp for GenRandom {
                 addr.map_atoms(f);
             }
             GenRandom::Factor(w) => *w = f(*w),
+            GenRandom::Scale(_) => {}
             GenRandom::Integral(i) => i.map_atoms(f),
             GenRandom::Report { value, addr } => {
                 *value = f(*value);

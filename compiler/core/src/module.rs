@@ -123,6 +123,21 @@ impl Module {
         block(self, &self.generative(id).body)
     }
 
+    /// Whether the log density of a generative function is estimated from a minibatch: its mean over minibatches is the log density.
+    pub fn subsampled(&self, id: GenId) -> bool {
+        fn block(m: &Module, b: &Block<Gen>) -> bool {
+            b.stmts.iter().any(|s| match &s.op {
+                Op::Random(GenRandom::Scale(_)) => true,
+                Op::Random(GenRandom::Call { callee, .. }) => m.subsampled(*callee),
+                Op::Random(GenRandom::Integral(i)) => {
+                    m.subsampled(i.callee) || i.proposal.as_ref().is_some_and(|p| m.subsampled(p.callee))
+                }
+                op => crate::op_blocks(op).into_iter().any(|b| block(m, b)),
+            })
+        }
+        block(self, &self.generative(id).body)
+    }
+
     /// The marginal or normalised program that a function is, if it is one.
     pub fn integral(&self, id: GenId) -> Option<&crate::Integral> {
         match self.generative(id).body.stmts.as_slice() {

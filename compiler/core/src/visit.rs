@@ -42,7 +42,7 @@ pub fn map_atoms<S: Stage>(op: &mut Op<S>, f: &mut dyn FnMut(Atom) -> Atom) {
             *idx = f(*idx);
             *updates = f(*updates);
         }
-        Op::Iota { .. } | Op::Map { .. } => {}
+        Op::Iota { .. } | Op::Minibatch { .. } | Op::Map { .. } => {}
         Op::If { cond, .. } => *cond = f(*cond),
         Op::Scan(s) => s.carry.iter_mut().chain(&mut s.xs).for_each(|(_, a)| *a = f(*a)),
         Op::Random(r) => r.map_atoms(f),

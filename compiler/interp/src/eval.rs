@@ -238,6 +238,13 @@ impl Frame<'_, '_, '_> {
                 array::scatter_add(&self.value(*idx)?, &self.value(*updates)?, *batch, *len, check)
             }
             Op::Iota { len } => value::make(&[*len], (0..*len as i64).collect()),
+            Op::Minibatch { data, size } => {
+                let mut indices = vec![0; *size];
+                let site = ppl_core::minibatch_site(*data, *size);
+                let key = Key { seed: self.interp.seed, site, step: self.interp.step, time: 0 };
+                ppl_tensor::kernels::draw_minibatch(&mut indices, *data, key)?;
+                value::make(&[*size], indices)
+            }
             Op::Reverse { x, axis } => {
                 let x = self.value(*x)?;
                 let n = x.dims()[*axis];

@@ -95,6 +95,7 @@ fn kind(op: &Op<Det>) -> &'static str {
         Op::Gather { .. } => "gather",
         Op::ScatterAdd { .. } => "scatter_add",
         Op::Iota { .. } => "iota",
+        Op::Minibatch { .. } => "minibatch",
         Op::Reverse { .. } => "reverse",
         Op::Linalg(ppl_core::Linalg::Cholesky, _) => "cholesky",
         Op::Linalg(ppl_core::Linalg::Solve { .. }, _) => "solve",

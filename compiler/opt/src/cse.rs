@@ -138,6 +138,7 @@ fn hash<S: Stage>(op: &Op<S>) -> u64 {
         Op::Gather { batch, .. } => batch.hash(&mut h),
         Op::ScatterAdd { batch, len, .. } => (batch, len).hash(&mut h),
         Op::Iota { len } => len.hash(&mut h),
+        Op::Minibatch { data, size } => (data, size).hash(&mut h),
         Op::Linalg(l, _) => l.hash(&mut h),
         Op::If { .. } | Op::Map { .. } | Op::Scan(_) | Op::Call { .. } | Op::Stop(_) | Op::Random(_) => {}
     }

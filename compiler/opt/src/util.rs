@@ -51,7 +51,7 @@ pub(crate) fn each_atom<S: Stage>(op: &Op<S>, f: &mut dyn FnMut(Atom)) {
         Op::If { cond, .. } => f(*cond),
         Op::Scan(s) => s.carry.iter().chain(&s.xs).for_each(|(_, a)| f(*a)),
         Op::Random(r) => r.atoms().into_iter().for_each(f),
-        Op::Iota { .. } | Op::Map { .. } => {}
+        Op::Iota { .. } | Op::Minibatch { .. } | Op::Map { .. } => {}
     }
 }
 

@@ -8,6 +8,7 @@
 //!   D[ x ~ d at a; k ]      =  x = t.a;  w += log_density(d, x);  D[k]
 //!   D[ s ~ g(e) at a; k ]   =  (s, r, w') = density g(e; t.a);  w += w';  D[k]
 //!   D[ factor e; k ]        =  w += e;  D[k]
+//!   D[ scale c; k ]         =  D[k];  w is c times what it would be
 //!   D[ report r = e; k ]    =  r = e is an output;  D[k]
 //!   D[ map i { b }; k ]     =  t.a is t.a[i] inside;  ws = map i { D[b] };  w += sum(ws);  D[k]
 //!   D[ scan i { b }; k ]    =  the same, with t.a sliced by the scan; ws is stacked, never carried
@@ -242,6 +243,10 @@ impl Hook<Gen, Est> for Density<'_, '_> {
             GenRandom::Factor(w) => {
                 let w = cx.atom(*w);
                 self.scope().weights.push(w);
+                Vec::new()
+            }
+            GenRandom::Scale(c) => {
+                self.scope().scale(*c);
                 Vec::new()
             }
             GenRandom::Report { addr, value } => {

@@ -222,6 +222,7 @@ pub(crate) fn convert<A: Stage, B: Stage>(op: &Op<A>) -> Option<Op<B>> {
         Op::Gather { x, idx, batch } => Op::Gather { x, idx, batch },
         Op::ScatterAdd { idx, updates, batch, len } => Op::ScatterAdd { idx, updates, batch, len },
         Op::Iota { len } => Op::Iota { len },
+        Op::Minibatch { data, size } => Op::Minibatch { data, size },
         Op::Reverse { x, axis } => Op::Reverse { x, axis },
         Op::Linalg(l, args) => Op::Linalg(l, args),
         Op::Call { callee, args } => Op::Call { callee, args },

@@ -10,16 +10,17 @@
 //!   S[ map i { b }; k ]       =  (r, t, qs) = map i { S[b] };  q += sum(qs);  S[k]      axes in the address's order
 //!   S[ if c { b } else { b' }; k ]  =  each branch returns its q and its choices, fillers inside the support for the other's
 //!   S[ marginal, normalize; k ]  =  (t, q') as in [`mod@crate::marginal`], [`mod@crate::normalize`];  q += q'
+//!   S[ scale c; k ]           =  S[k];  q is c times what it would be
 //!   S[ report r = e; k ]      =  S[k]
 //!   S[ ret e ]                =  (e, t, q)
 //! ```
 //!
 //! Not handled: `factor` (E0401): such a program has no density that simulation could return.
 
-use crate::expand::{Cx, Head, Hook, sum, sum_first};
+use crate::expand::{Cx, Head, Hook, real, sum, sum_first};
 use crate::inline::{Inliner, label_prefix};
 use ppl_core::{
-    Atom, Builder, DistId, DistUse, Est, EstRandom, Func, Gen, GenId, GenRandom, Op, Stmt, StrategyUse, Support, Ty, Var,
+    Atom, Builder, DistId, DistUse, Est, EstRandom, Func, Gen, GenId, GenRandom, Op, Prim, Stmt, StrategyUse, Support, Ty, Var,
 };
 use ppl_diag::{Code, Diagnostic};
 
@@ -83,9 +84,15 @@ impl Stacked {
 pub(crate) struct Scope {
     pub(crate) choices: Vec<Stacked>,
     pub(crate) weights: Vec<Atom>,
+    scale: Option<f64>,
 }
 
 impl Scope {
+    /// The weight of this loop counts `c` times.
+    pub(crate) fn scale(&mut self, c: f64) {
+        self.scale = Some(self.scale.unwrap_or(1.0) * c);
+    }
+
     /// The further results of a loop's body: stacked values, then one weight if there is any.
     pub(crate) fn close(self, b: &mut Builder<Est>) -> (Vec<Atom>, Pending) {
         let mut out: Vec<Atom> = self.choices.iter().map(|c| c.value).collect();
@@ -93,7 +100,7 @@ impl Scope {
         if weight {
             out.push(sum(b, self.weights));
         }
-        (out, Pending { choices: self.choices, weight })
+        (out, Pending { choices: self.choices, weight, scale: self.scale })
     }
 
     /// Takes a body's further results, now stacked by the loop.
@@ -105,7 +112,10 @@ impl Scope {
         if pending.weight
             && let Some(w) = outs.last()
         {
-            let w = if is_loop { sum_first(b, *w) } else { *w };
+            let mut w = if is_loop { sum_first(b, *w) } else { *w };
+            if let Some(c) = pending.scale {
+                w = real(b, Prim::Mul, &[w, Atom::float(c)]);
+            }
             self.weights.push(w);
         }
     }
@@ -128,7 +138,7 @@ impl Scope {
             e.push(els.weights.first().copied().unwrap_or(Atom::float(0.0)));
         }
         let choices = then.choices.into_iter().chain(els.choices).collect();
-        (t, e, Pending { choices, weight })
+        (t, e, Pending { choices, weight, scale: None })
     }
 }
 
@@ -141,6 +151,7 @@ fn fill(b: &mut Builder<Est>, c: &Stacked) -> Atom {
 pub(crate) struct Pending {
     pub(crate) choices: Vec<Stacked>,
     pub(crate) weight: bool,
+    scale: Option<f64>,
 }
 
 struct Sim<'a, 'm> {
@@ -214,6 +225,10 @@ impl Hook<Gen, Est> for Sim<'_, '_> {
                     .note("the log density of its draws is known only up to a constant")
                     .help(format!("use `normalize {}() by sir(guide(), 20)`, or move the factor to the model", self.program)),
                 );
+                Vec::new()
+            }
+            GenRandom::Scale(c) => {
+                self.scope().scale(*c);
                 Vec::new()
             }
             GenRandom::Report { .. } => Vec::new(),

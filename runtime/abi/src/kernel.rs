@@ -176,6 +176,10 @@ kernels! {
     /// `(dst: int, n, key)`: a random permutation of `0 .. n`. Unlike other draws not a prefix of a longer one.
     Permutation, "permutation", Random, DRAW_PERMUTATION;
 
+    /// `(dst: int, data, n, key)`: positions `step n .. (step + 1) n` of endless epochs, each a random permutation of `0 .. data`; for `n <= data <
+    /// 2^32`. Epochs depend on the seed, the site and their number.
+    Minibatch, "minibatch", Random, DRAW_MINIBATCH;
+
     /// `(c, a, b, m, n, k, a_row_stride, a_col_stride, b_row_stride, b_col_stride, batch, a_batch_stride, b_batch_stride,
     /// c_batch_stride, accumulate)`: `c = a b`, or `c += a b` with `accumulate`, for each of `batch` products. `a` is `m x k` and
     /// `b` is `k x n` with any strides (a batch stride of 0 shares an operand); each `c` is `m x n`, dense row-major.

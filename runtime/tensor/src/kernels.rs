@@ -193,6 +193,21 @@ pub fn draw_permutation(dst: &mut [i64], key: Key) {
     );
 }
 
+/// The data of a step: `dst.len()` of the indices `0 .. data`. Errors where there are not so many, or 2^32 and more.
+pub fn draw_minibatch(dst: &mut [i64], data: usize, key: Key) -> Result {
+    let kernel = Kernel::Minibatch;
+    if dst.len() > data || u32::try_from(data).is_err() {
+        return Err(KernelError::Length { kernel, argument: "dst", expected: data.min(u32::MAX as usize), found: dst.len() });
+    }
+    call!(
+        kernel,
+        f64,
+        (*mut i64, usize, usize, u64, u64, u64, u64),
+        (dst.as_mut_ptr(), data, dst.len(), key.seed, key.site, key.step, key.time)
+    );
+    Ok(())
+}
+
 /// Shape and strides of a batched product, in elements, as in `Kernel::Gemm`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gemm {

@@ -297,6 +297,74 @@ fn permutations_are_uniform() {
     assert!((chi - 23.0).abs() < 5.0 * 46f64.sqrt(), "{chi}");
 }
 
+/// The indices of the first `steps` steps, one after the other.
+fn minibatches(seed: u64, data: usize, size: usize, steps: u64) -> Vec<i64> {
+    let mut out = Vec::new();
+    for step in 0..steps {
+        let mut x = vec![0i64; size];
+        kernels::draw_minibatch(&mut x, data, Key { seed, site: 5, step, time: 0 }).expect("a minibatch");
+        out.extend(x);
+    }
+    out
+}
+
+#[test]
+fn minibatches_are_epochs_whose_remainders_go_on() {
+    for (data, size) in [(1, 1), (7, 3), (7, 7), (256, 100), (257, 100), (1000, 64), (4096, 4096), (50_000, 512), (65_537, 1000)]
+    {
+        let epochs = 3;
+        let all = minibatches(9, data, size, (epochs * data).div_ceil(size) as u64);
+        for epoch in all.chunks_exact(data) {
+            let mut sorted = epoch.to_vec();
+            sorted.sort_unstable();
+            assert!(sorted.iter().enumerate().all(|(i, x)| *x == i as i64), "{data} by {size}");
+        }
+        if data > 200 {
+            assert_ne!(all[..data], all[data..2 * data], "{data} by {size}: two epochs are alike");
+        }
+        assert_eq!(all[..size], minibatches(9, data, size, 1), "a step depends on its number alone");
+    }
+    assert!(kernels::draw_minibatch(&mut [0; 3], 2, Key { seed: 1, site: 2, step: 0, time: 0 }).is_err());
+}
+
+/// Pearson's statistic of counts that should be equal, in standard deviations from its mean.
+fn unevenness(counts: &[u32]) -> f64 {
+    let expected = f64::from(counts.iter().sum::<u32>()) / counts.len() as f64;
+    let chi: f64 = counts.iter().map(|&c| (f64::from(c) - expected).powi(2) / expected).sum();
+    let free = counts.len() as f64 - 1.0;
+    (chi - free) / (2.0 * free).sqrt()
+}
+
+#[test]
+fn minibatches_are_uniform_and_neighbours_independent() {
+    // Small epochs: every order is as likely as every other.
+    let all = minibatches(3, 4, 4, 24_000);
+    let mut counts = [0u32; 24];
+    for x in all.chunks_exact(4) {
+        counts[(0..4).fold(0, |r, i| r * (4 - i) + x[i + 1..].iter().filter(|&&y| y < x[i]).count())] += 1;
+    }
+    assert!(unevenness(&counts).abs() < 5.0, "{}", unevenness(&counts));
+    // Large ones: at a few positions over many epochs, each index, the distance to the next one, and pairs of both halves.
+    for data in [257usize, 300, 511, 513, 1000, 5000] {
+        let epochs = 8000u64;
+        let (mut first, mut gap, mut halves) = (vec![0u32; 64], vec![0u32; 64], vec![0u32; 4]);
+        for e in 0..epochs {
+            let mut x = vec![0i64; data];
+            kernels::draw_minibatch(&mut x[..], data, Key { seed: 11, site: 5, step: e, time: 0 }).expect("a minibatch");
+            let bin = |i: i64| (i as usize * 64) / data;
+            first[bin(x[0])] += 1;
+            gap[bin((x[1] - x[0]).rem_euclid(data as i64))] += 1;
+            let upper = |i: i64| usize::from(2 * i as usize >= data);
+            halves[2 * upper(x[data / 3]) + upper(x[data / 2])] += 1;
+        }
+        // Bins of 64 do not divide the sizes evenly: their expected counts differ by a few percent, so compare by pairs of sums.
+        let coarse = |c: &[u32]| c.chunks(8).map(|c| c.iter().sum()).collect::<Vec<u32>>();
+        for (what, c) in [("index", coarse(&first)), ("gap", coarse(&gap)), ("pairs", halves)] {
+            assert!(unevenness(&c).abs() < 6.0, "{data}, {what}: {} {c:?}", unevenness(&c));
+        }
+    }
+}
+
 #[test]
 fn every_kernel_has_an_address_at_every_instruction_set() {
     for &kernel in Kernel::ALL {

@@ -51,6 +51,8 @@ pub(super) enum Root {
     Choice(SymId, usize),
     /// The index of a loop.
     Index(Var),
+    /// The data of this step.
+    Minibatch,
     /// Randomness that is not followed.
     Unknown,
 }
@@ -121,10 +123,11 @@ pub(super) enum Kind {
     LogMean(Core),
     /// `exp(shift) * M`.
     Mean(Mean),
-    /// Sum of `of` over the lanes of a loop.
+    /// Sum of `of` over the lanes of a loop, or an estimate of it from a minibatch of them.
     Lanes {
         of: Lin,
         len: usize,
+        sampled: bool,
     },
 }
 

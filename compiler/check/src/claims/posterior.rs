@@ -35,7 +35,7 @@ pub(super) fn of_posterior<S: Stage>(
     if (c + e + simulated.values().sum::<f64>()).abs() > 1e-9 {
         return None;
     }
-    let fixed = |p: &Scored| p.args.iter().chain(&p.given).all(|r| matches!(r, Root::Index(_)));
+    let fixed = |p: &Scored| p.args.iter().chain(&p.given).all(|r| matches!(r, Root::Index(_) | Root::Minibatch));
     let evidence = match own.first() {
         Some((_, p, _)) if fixed(p) => Some(evidence(w, p)),
         Some(_) => return None,

@@ -26,6 +26,9 @@ impl<S: Stage> Walk<'_, S> {
                     }
                 }
                 if let Some(log_q) = outs.last() {
+                    if self.module.subsampled(*callee) {
+                        self.set(*log_q, all.iter().copied().chain([Root::Minibatch]).collect(), hash(("log q", id)), false);
+                    }
                     self.values.insert(*log_q, Lin::of(id));
                 }
             }
@@ -55,6 +58,10 @@ impl<S: Stage> Walk<'_, S> {
                     self.set(*out, roots.clone(), hash(("scored", program_key, self.keys(trace), k)), false);
                 }
                 if let Some(log_p) = outs.last() {
+                    if self.module.subsampled(*callee) {
+                        let key = self.info(Atom::Var(*log_p)).key;
+                        self.set(*log_p, roots.iter().copied().chain([Root::Minibatch]).collect(), key, false);
+                    }
                     self.values.insert(*log_p, Lin::of(id));
                 }
             }

@@ -37,6 +37,8 @@ pub(super) struct Walk<'a, S: Stage> {
     exponentials: Vec<(Lin, SymId)>,
     /// Index variables of the loops around.
     path: Vec<Var>,
+    /// The indices of minibatches, and loops over them, with the number of data.
+    minibatches: HashMap<Var, usize>,
 }
 
 pub(super) fn hash(parts: impl Hash) -> u64 {
@@ -56,6 +58,7 @@ impl<'a, S: Stage> Walk<'a, S> {
             choices: HashMap::new(),
             exponentials: Vec::new(),
             path: Vec::new(),
+            minibatches: HashMap::new(),
         };
         for p in &func.params {
             let name = &func.vars[p.index()].name;
@@ -186,7 +189,17 @@ impl<'a, S: Stage> Walk<'a, S> {
                 }
             }
             Op::Scan(scan) => self.scan(s, scan),
+            Op::Minibatch { data, size } => {
+                self.minibatches.insert(s.outs[0], *data);
+                self.set(s.outs[0], BTreeSet::from([Root::Minibatch]), hash(("minibatch", data, size)), true);
+            }
             op => {
+                if let Op::Gather { x: Atom::Var(x), idx: Atom::Var(i), .. } = op
+                    && let Some(data) = self.minibatches.get(x).copied()
+                    && self.path.contains(i)
+                {
+                    self.minibatches.insert(*i, data);
+                }
                 let atoms = op_atoms(op);
                 let (roots, keys) = (self.roots(&atoms), self.keys(&atoms));
                 let mut shape = op.clone();
@@ -366,6 +379,13 @@ impl<'a, S: Stage> Walk<'a, S> {
             part.terms.insert(*s, *c);
         }
         let mut sum = same.scaled(len as f64);
+        // A minibatch stands for all lanes: what multiplies its sum is the number of data over its size.
+        let data = rest
+            .terms
+            .keys()
+            .flat_map(|s| &self.syms[*s].home)
+            .filter(|v| !self.path.contains(v))
+            .find_map(|v| self.minibatches.get(v).copied());
         if !rest.terms.is_empty() {
             // An opaque array needs no symbol beside the sum's own.
             let opaque = rest.terms.keys().all(|s| matches!(self.syms[*s].kind, Kind::Opaque { .. }));
@@ -376,10 +396,10 @@ impl<'a, S: Stage> Walk<'a, S> {
                     .all(|(s, c)| *c >= 0.0 && matches!(self.syms[*s].kind, Kind::Opaque { nonnegative: true, .. }));
                 Kind::Opaque { nonnegative, array: false }
             } else {
-                Kind::Lanes { of: rest, len }
+                Kind::Lanes { of: rest, len: data.unwrap_or(len), sampled: data.is_some() }
             };
             let s = self.symbol(kind);
-            sum = sum.add(&Lin::of(s), 1.0);
+            sum = sum.add(&Lin::of(s), data.map_or(1.0, |n| len as f64 / n as f64));
         }
         self.values.insert(out, sum);
     }
@@ -390,7 +410,7 @@ impl<'a, S: Stage> Walk<'a, S> {
             let of = |r: Root| match r {
                 Root::Choice(s, _) => Some(Some(s)),
                 Root::Index(_) => None,
-                Root::Unknown => Some(None),
+                Root::Minibatch | Root::Unknown => Some(None),
             };
             self.info(a).roots.into_iter().filter_map(of).collect()
         };

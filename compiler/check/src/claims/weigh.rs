@@ -41,12 +41,23 @@ pub(super) fn exponential<S: Stage>(w: &Walk<'_, S>, l: &Lin) -> Option<Mean> {
             Kind::Scored(_) | Kind::Simulated(_) => densities.push((*s, *c)),
             Kind::LogMean(m) => times(m.power(*c))?,
             Kind::Mean(_) => return None,
-            Kind::Lanes { of, len } => {
+            // The exponential of an estimate is none of the exponential.
+            Kind::Lanes { sampled: true, .. } => return None,
+            Kind::Lanes { of, len, .. } => {
                 let (offset, one) = lane(w, of, *len, *c, &w.syms[*s].home)?;
                 shift.constant += offset;
                 times(one)?;
             }
         }
+    }
+    let subsampled = |s: SymId| match &w.syms[s].kind {
+        Kind::Scored(p) => w.module.subsampled(p.program),
+        Kind::Simulated(q) => w.module.subsampled(q.program),
+        _ => false,
+    };
+    // The log density is estimated, not the density.
+    if densities.iter().any(|(s, _)| subsampled(*s)) {
+        return None;
     }
     for g in groups(w, &densities) {
         match g {
@@ -111,10 +122,11 @@ fn parts<S: Stage>(w: &Walk<'_, S>, l: &Lin) -> Option<Vec<Part>> {
                 let terms = m.terms.iter().map(|(a, e)| (a * c, e.clone())).collect();
                 out.push(Part { terms, offset: 0.0, side: turned(log_side(m.side), *c) });
             }
-            Kind::Lanes { of, len } => {
+            Kind::Lanes { of, len, sampled } => {
+                let given = if *sampled { Side::Unbiased } else { Side::Exact };
                 for p in parts(w, of)? {
                     let terms = summed(&p.terms, *len, &w.syms[*s].home).into_iter().map(|(a, e)| (a * c, e)).collect();
-                    out.push(Part { terms, offset: p.offset * c * *len as f64, side: turned(p.side, *c) });
+                    out.push(Part { terms, offset: p.offset * c * *len as f64, side: turned(p.side.and(given), *c) });
                 }
             }
         }
@@ -231,6 +243,9 @@ fn weight<S: Stage>(w: &Walk<'_, S>, sims: &BTreeSet<SymId>, members: Vec<(SymId
     let estimates: Vec<SymId> =
         scored.iter().filter(|(_, p, _)| w.module.density_is_estimated(p.program)).map(|(s, _, _)| *s).collect();
     let exact = sims.is_empty() && estimates.is_empty();
+    if exact && scored.iter().any(|(_, p, _)| w.module.subsampled(p.program)) {
+        return Some(Group::Sum { terms: evidence.into_iter().map(|e| (power, e)).collect(), side: Side::Unbiased });
+    }
     let uses = sims.iter().copied().chain(estimates).collect();
     Some(Group::Weight { power, evidence, exact, uses })
 }
@@ -271,7 +286,7 @@ fn total<S: Stage>(w: &Walk<'_, S>, scored: &[(SymId, &Scored, f64)]) -> Option<
     match rest[..] {
         [] => Some(None),
         [p] => {
-            let fixed = p.args.iter().chain(&p.given).all(|r| matches!(r, Root::Index(_)));
+            let fixed = p.args.iter().chain(&p.given).all(|r| matches!(r, Root::Index(_) | Root::Minibatch));
             fixed.then(|| Some(evidence(w, p)))
         }
         _ => None,

@@ -128,6 +128,10 @@ impl Outcome {
             out.push('\n');
             out += &Summary::new(&self.draws, None).table(terminal_width());
         }
+        if !self.plan.undrawn.is_empty() && !quiet {
+            let names: Vec<String> = self.plan.undrawn.iter().map(|n| format!("`{n}`")).collect();
+            let _ = writeln!(out, "\nnot drawn: {}, one for each datum of a minibatch", names.join(", "));
+        }
         let own: Vec<&Param> = self.parameters.iter().filter(|p| !p.name.contains('.')).collect();
         if !own.is_empty() && (!quiet || self.draws.names.is_empty()) {
             out += "\nparameters\n";

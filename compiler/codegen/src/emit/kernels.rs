@@ -138,6 +138,20 @@ impl Emitter<'_, '_> {
         Ok(())
     }
 
+    /// The data of this step.
+    pub(super) fn minibatch(&mut self, out: Var, data: usize, size: usize) -> Result<()> {
+        let to = self.alloc_for(out);
+        if size > 0 {
+            let dst = self.pointer(&to)?;
+            let (data_count, n) = (self.iconst(data as i64), self.iconst(size as i64));
+            let site = self.iconst(ppl_core::minibatch_site(data, size) as i64);
+            let time = self.iconst(0);
+            self.call_kernel(Kernel::Minibatch, &[dst, data_count, n, self.seed, site, self.step, time])?;
+        }
+        self.bind_owned(out, to);
+        Ok(())
+    }
+
     /// Pointer and stride of a draw's parameter.
     fn draw_param(&mut self, call: &mut Vec<Value>, temps: &mut Vec<View>, k: usize, a: Atom, shape: &[usize]) -> Result<()> {
         let stride = match self.loc(a)? {

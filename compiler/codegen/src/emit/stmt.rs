@@ -62,6 +62,7 @@ impl Emitter<'_, '_> {
                 self.bind(out, Loc::View(View::dense(Base::Constant(address), 0, &[*len], Vec::new())));
                 Ok(())
             }
+            Op::Minibatch { data, size } => self.minibatch(out, *data, *size),
             Op::Gather { x, idx, batch } => self.gather(out, *x, *idx, *batch),
             Op::ScatterAdd { idx, updates, batch, len } => self.scatter_add(out, *idx, *updates, *batch, *len),
             Op::Pad { x, axis, before, after } => self.pad(out, *x, *axis, *before, *after),

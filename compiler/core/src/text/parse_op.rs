@@ -63,6 +63,11 @@ impl<S: Stage> FuncParser<'_, S> {
                 Op::ScatterAdd { idx, updates, batch: self.keyed("batch")?, len: self.keyed("len")? }
             }
             "iota" => Op::Iota { len: self.c.size()? },
+            "minibatch" => {
+                let size = self.c.size()?;
+                self.c.word("of")?;
+                Op::Minibatch { data: self.c.size()?, size }
+            }
             "reverse" => Op::Reverse { x: self.atom()?, axis: self.keyed("axis")? },
             "cholesky" => Op::Linalg(Linalg::Cholesky, self.atoms()?),
             "solve" => {
@@ -125,6 +130,10 @@ impl<S: Stage> FuncParser<'_, S> {
                 }
             }
             "factor" => AnyRandom::Gen(GenRandom::Factor(self.atom()?)),
+            "scale" => match self.atom()? {
+                Atom::Lit(crate::Lit::Float(c)) => AnyRandom::Gen(GenRandom::Scale(c)),
+                Atom::Lit(_) | Atom::Var(_) => return self.c.wanted("a real number"),
+            },
             "report" => {
                 let addr = self.addr()?;
                 self.c.punct("=")?;

@@ -193,6 +193,7 @@ impl<S: Stage> Printer<'_, S> {
                 format!("scatter_add {}, {} batch {batch} len {len}", x(idx), x(updates))
             }
             Op::Iota { len } => format!("iota {len}"),
+            Op::Minibatch { data, size } => format!("minibatch {size} of {data}"),
             Op::Reverse { x: a, axis } => format!("reverse {} axis {axis}", x(a)),
             Op::Linalg(Linalg::Cholesky, args) => format!("cholesky {}", self.atoms(args)),
             Op::Linalg(Linalg::Solve { transpose }, args) => {
@@ -251,6 +252,7 @@ impl<S: Stage> Printer<'_, S> {
             }
             GenRandom::Call { callee, args, addr } => format!("call {callee}({}) at {}", self.atoms(args), self.addr(addr)),
             GenRandom::Factor(w) => format!("factor {}", self.atom(w)),
+            GenRandom::Scale(c) => format!("scale {}", self.atom(&Atom::float(*c))),
             GenRandom::Report { addr, value } => format!("report {} = {}", self.addr(addr), self.atom(value)),
             GenRandom::Integral(i) => self.integral(i),
         }
@@ -332,7 +334,7 @@ impl<S: Stage> Printer<'_, S> {
                     name(m.gens.get(callee.index()).map(|f| &f.name))
                 }
                 RandomView::Est(EstRandom::Call { callee, .. }) => name(m.ests.get(callee.index()).map(|f| &f.name)),
-                RandomView::Gen(GenRandom::Factor(_) | GenRandom::Report { .. })
+                RandomView::Gen(GenRandom::Factor(_) | GenRandom::Scale(_) | GenRandom::Report { .. })
                 | RandomView::Est(EstRandom::Continue { .. })
                 | RandomView::Det(_) => None,
             },

@@ -320,6 +320,11 @@ impl<S: Stage> Verifier<'_, S> {
                     self.fault_in(stmt, "an integral stands at the top of its function");
                 }
             }
+            RandomView::Gen(GenRandom::Scale(_)) => {
+                if self.loops.is_empty() {
+                    self.fault_in(stmt, "a scale stands in a loop");
+                }
+            }
             RandomView::Gen(GenRandom::Factor(_)) | RandomView::Est(_) => {}
             RandomView::Det(d) => self.lanes(stmt, d),
         }

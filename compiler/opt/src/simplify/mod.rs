@@ -165,7 +165,7 @@ impl<S: Stage> Cx<'_, S> {
             | Op::Pad { .. }
             | Op::Concat { .. }
             | Op::Reverse { .. } => self.layout(op, ty),
-            Op::ArgMax { .. } | Op::CumSum { .. } | Op::Iota { .. } | Op::Linalg(..) => Rewrite::Keep,
+            Op::ArgMax { .. } | Op::CumSum { .. } | Op::Iota { .. } | Op::Minibatch { .. } | Op::Linalg(..) => Rewrite::Keep,
             Op::If { .. } | Op::Map { .. } | Op::Scan(_) | Op::Call { .. } | Op::Random(_) => Rewrite::Keep,
         }
     }

@@ -53,7 +53,7 @@ impl Lanes<'_> {
             Op::Random(r) => self.random(s, r),
             Op::Call { .. } => self.one_by_one(s),
             // `iota` has no operands; maps are gone, and `if` and `scan` have their own rules.
-            Op::Iota { .. } | Op::If { .. } | Op::Map { .. } | Op::Scan(_) => {}
+            Op::Iota { .. } | Op::Minibatch { .. } | Op::If { .. } | Op::Map { .. } | Op::Scan(_) => {}
         }
     }
 

@@ -215,7 +215,13 @@ impl Linear<'_> {
             | Op::Map { .. }
             | Op::Scan(_) => true,
             Op::Dot { .. } => sets.iter().filter(|s| !s.is_empty()).count() < 2,
-            Op::Prim(..) | Op::ArgMax { .. } | Op::Iota { .. } | Op::Linalg(..) | Op::Call { .. } | Op::Random(_) => false,
+            Op::Prim(..)
+            | Op::ArgMax { .. }
+            | Op::Iota { .. }
+            | Op::Minibatch { .. }
+            | Op::Linalg(..)
+            | Op::Call { .. }
+            | Op::Random(_) => false,
         };
         if ok {
             return Ok(());

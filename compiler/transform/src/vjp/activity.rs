@@ -88,7 +88,7 @@ impl Forward<'_> {
                     }
                 }
             }
-            Op::Stop(_) | Op::Random(_) | Op::Iota { .. } | Op::ArgMax { .. } => {}
+            Op::Stop(_) | Op::Random(_) | Op::Iota { .. } | Op::Minibatch { .. } | Op::ArgMax { .. } => {}
             Op::Prim(p, _) if matches!(p.def().vjp, Vjp::Zero) => {}
             Op::Prim(..)
             | Op::Broadcast { .. }

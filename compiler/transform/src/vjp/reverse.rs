@@ -122,7 +122,13 @@ impl Reverse {
             Op::Call { .. } => {
                 return Err(VjpError::new(stmt.span, "call", "functions are inlined before derivatives are taken"));
             }
-            Op::ArgMax { .. } | Op::Iota { .. } | Op::Stop(_) | Op::Random(_) | Op::If { .. } | Op::Scan(_) => {}
+            Op::ArgMax { .. }
+            | Op::Iota { .. }
+            | Op::Minibatch { .. }
+            | Op::Stop(_)
+            | Op::Random(_)
+            | Op::If { .. }
+            | Op::Scan(_) => {}
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ mod discrete;
 mod draw;
 mod fill;
 mod gamma;
+mod minibatch;
 mod philox;
 
 pub(crate) use draw::Draw;
@@ -24,6 +25,7 @@ pub(crate) fn address<T: Float>(kernel: Kernel, isa: Isa) -> Option<*const u8> {
         Kernel::Categorical => Some(fill::categorical::<T>(isa)),
         Kernel::CategoricalLog => Some(fill::categorical_log::<T>(isa)),
         Kernel::Permutation => Some(fill::permutation::<T>(isa)),
+        Kernel::Minibatch => Some(minibatch::minibatch::<T>(isa)),
         _ => None,
     }
 }
