@@ -223,6 +223,7 @@ impl<S: ElabStage> FnElab<'_, S> {
 
     /// A function's or objective's body, with its parameters bound.
     fn inline_call(&mut self, c: &Callable, args: Vec<Argument>, span: Span) -> Value {
+        self.callers.push((c.name.as_str().to_string(), span));
         let out = self.isolated(|me| {
             for ((v, at), p) in args.into_iter().zip(&c.params) {
                 let v = match &p.ty {
@@ -240,6 +241,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                 None => v,
             }
         });
+        self.callers.pop();
         match out {
             Some(v) => v,
             None => self.fail(

@@ -398,6 +398,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         self.push_scope();
         let v = match batch {
             Some((all, data)) => {
+                self.b.span = f.iter.span;
                 if let Some(scale) = S::generative(GenRandom::Scale(data as f64 / len.n as f64)) {
                     self.b.emit(ppl_core::Op::Random(scale), Vec::new());
                 }

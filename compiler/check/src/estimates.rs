@@ -5,8 +5,9 @@ use crate::codes;
 use crate::func::FnElab;
 use crate::stage::ElabStage;
 use crate::value::{Arr, Value};
-use ppl_core::Prim;
+use ppl_core::{Atom, EstRandom, Op, Prim, RandomOp, RandomView, Var};
 use ppl_diag::{Diagnostic, Span};
+use std::collections::{HashMap, HashSet};
 
 /// Built-in functions that are linear in each argument, or only change shapes: an estimate in, an estimate out.
 const LINEAR: &[&str] = &[
@@ -33,6 +34,10 @@ impl<S: ElabStage> FnElab<'_, S> {
     /// Refuses an estimate where a number is needed; true if it is one.
     pub(crate) fn refuse_estimate(&mut self, a: &Arr, what: &str, span: Span) -> bool {
         if a.estimate {
+            if let Some(d) = self.of_minibatch(a.atom) {
+                self.report(d);
+                return true;
+            }
             self.report(
                 Diagnostic::error(codes::NONLINEAR_ESTIMATE, format!("{what} can't be an estimate"))
                     .label(span, "an estimate: a random value whose mean is the expectation")
@@ -77,6 +82,10 @@ impl<S: ElabStage> FnElab<'_, S> {
         if fine {
             return Some(());
         }
+        if let Some(d) = args.iter().filter(|a| a.estimate).find_map(|a| self.of_minibatch(a.atom)) {
+            self.report(d);
+            return None;
+        }
         let at = args.iter().position(|a| a.estimate).and_then(|i| spans.get(i).copied()).unwrap_or(span);
         let name = symbol(prim);
         let compares = matches!(prim, Prim::Lt | Prim::Le | Prim::Gt | Prim::Ge | Prim::Eq | Prim::Ne | Prim::Max | Prim::Min);
@@ -106,6 +115,46 @@ impl<S: ElabStage> FnElab<'_, S> {
             _ => d.help("compute it inside the `expect { }`, if that is what you mean"),
         };
         self.report(d);
+        None
+    }
+
+    /// Why a value that comes from the log density of a program over a minibatch can only be added up, where it does.
+    pub(crate) fn of_minibatch(&self, a: Atom) -> Option<Diagnostic> {
+        let mut defs: HashMap<Var, &Op<S>> = HashMap::new();
+        for block in self.statements() {
+            for s in block {
+                defs.extend(s.outs.iter().map(|v| (*v, &s.op)));
+                for b in ppl_core::op_blocks(&s.op) {
+                    ppl_core::each_stmt(b, &mut |s| defs.extend(s.outs.iter().map(|v| (*v, &s.op))));
+                }
+            }
+        }
+        let (mut seen, mut open) = (HashSet::new(), vec![a]);
+        while let Some(a) = open.pop() {
+            let Some(op) = a.var().filter(|v| seen.insert(*v)).and_then(|v| defs.get(&v)) else { continue };
+            if let Op::Random(r) = op
+                && let RandomView::Est(EstRandom::Sim { callee, .. } | EstRandom::Density { callee, .. }) = r.view()
+                && let Some(at) = self.s.module.subsampled_at(*callee)
+            {
+                let program = &self.s.module.generative(*callee).name;
+                let of = self.callers.iter().rev().find(|(_, at)| !self.s.in_library(*at));
+                let what = of.map_or("this function".to_string(), |(n, _)| format!("`{n}`"));
+                let mut d = Diagnostic::error(
+                    codes::NONLINEAR_ESTIMATE,
+                    format!("{what} of `{program}` would be biased: its log density is estimated from a minibatch"),
+                );
+                if let Some((_, at)) = of {
+                    d = d.label(*at, "not linear in the log density");
+                }
+                return Some(
+                    d.label(at, "stands for the whole plate, and is scaled")
+                        .note("the mean over minibatches is the log density; a function of it has another mean")
+                        .help("use `elbo`, or one objective for each datum: `sum(for n in minibatch(N, 64) { iwelbo(..) })`"),
+                );
+            }
+            open.extend(ppl_core::op_atoms(op));
+            ppl_core::op_blocks(op).into_iter().for_each(|b| open.extend(&b.results));
+        }
         None
     }
 

@@ -561,6 +561,10 @@ impl<S: ElabStage> FnElab<'_, S> {
             return None;
         }
         if a.estimate && op != ReduceOp::Sum {
+            if let Some(d) = self.of_minibatch(a.atom) {
+                self.report(d);
+                return None;
+            }
             self.report(
                 Diagnostic::error(codes::NONLINEAR_ESTIMATE, "only sums of estimates are estimates").label(span, "an estimate"),
             );

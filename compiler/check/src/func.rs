@@ -39,6 +39,8 @@ pub(crate) struct FnElab<'s, S: ElabStage> {
     pub(crate) broken: Vec<String>,
     /// Ordinals of draws, for their sites.
     pub(crate) draws: u64,
+    /// Calls being expanded, outermost first.
+    pub(crate) callers: Vec<(String, Span)>,
     /// Depth of calls being inlined.
     pub(crate) depth: usize,
     /// Addresses with strategies chosen from outside (`with g() by { .. }`), and the default `_`.
@@ -107,6 +109,7 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
             choice_starts: Vec::new(),
             broken: Vec::new(),
             draws: 0,
+            callers: Vec::new(),
             depth: 0,
             strategies: HashMap::new(),
             forced: HashMap::new(),

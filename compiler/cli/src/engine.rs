@@ -119,10 +119,18 @@ pub(crate) fn native(func: &Func<Det>, precision: Precision) -> Result<Runner, D
 /// Sets one input.
 pub(crate) fn set_input(r: &mut Runner, i: usize, a: &Array) -> Result<(), Diagnostic> {
     let dtype = r.code().params().get(i).map(|s| s.ty.dtype);
+    if let Values::Stored(_, s) = &a.data {
+        // SAFETY: the elements are a part of what is kept: a mapped file.
+        if unsafe { r.borrow_input(i, s.elements(), s.width(), s.keep()) } {
+            return Ok(());
+        }
+    }
     match (dtype, &a.data) {
         (Some(DType::Int), Values::Int(v)) => r.set_ints(i, v),
         (Some(DType::Bool), Values::Bool(v)) => r.set_bools(i, &v.iter().map(|b| *b != 0).collect::<Vec<_>>()),
         (_, Values::Real(v)) => r.set_floats(i, v),
+        (Some(DType::Int), Values::Stored(..)) => r.set_ints(i, &a.to_f64().iter().map(|x| *x as i64).collect::<Vec<_>>()),
+        (Some(DType::Bool), Values::Stored(..)) => r.set_bools(i, &a.to_f64().iter().map(|x| *x != 0.0).collect::<Vec<_>>()),
         (_, _) => r.set_floats(i, &a.to_f64()),
     }
     .map_err(|e| fault(&e.to_string()))

@@ -93,14 +93,28 @@ fn numel(shape: &[usize]) -> usize {
     shape.iter().product()
 }
 
-/// The unconstrained initial value, if the declaration has one. Initial values are small programs that run once: the interpreter's.
+/// Elements from which on it takes less time to compile an initial value than to interpret it.
+const COMPILED: usize = 4096;
+
+/// The unconstrained initial value, if the declaration has one.
 fn initial(machine: Machine, program: &Program, i: usize, spec: &ParamSpec, g: &Globals) -> Result<Option<Array>, Diagnostic> {
     let (Some((id, inputs)), Some(free)) = (&spec.init, unconstrained_init(program, i)) else { return Ok(None) };
+    let large = numel(&spec.shape) >= COMPILED && machine.engine == EngineName::Jit;
+    let inputs = inputs.as_slice();
     // Initial values are exact numbers, whatever the precision of the run.
+    let compiled = |f: &ppl_core::Func<Det>| {
+        let first = |mut all: Vec<Diagnostic>| if all.is_empty() { fault("an initial value") } else { all.swap_remove(0) };
+        let lowered = lower_function(program, f, inputs, &mut Cx::default()).map_err(first)?;
+        let results = evaluate(Machine { precision: Precision::F64, ..machine }, program, &lowered, g, INITIAL)?;
+        results.into_iter().next().ok_or_else(|| fault("an initial value has no result"))
+    };
     let interp = Interp::new(&program.module.dets).precision(Precision::F64).seed(machine.seed).step(INITIAL);
     let args =
         inputs.iter().map(|x| g.get(program, *x).and_then(|a| tensor(a, Precision::F64))).collect::<Result<Vec<_>, _>>()?;
     let run = |f: &ppl_core::Func<Det>| {
+        if large {
+            return compiled(f);
+        }
         let results = interp.run(f, &args).map_err(|e| {
             Diagnostic::error(Code("E0703"), format!("the initial value of `{}` can't be computed: {}", spec.name, e.fault))
                 .label(spec.span, "declared here")
@@ -109,7 +123,7 @@ fn initial(machine: Machine, program: &Program, i: usize, spec: &ParamSpec, g: &
     };
     let value = run(program.module.det(*id))?;
     check_constraint(spec, &value)?;
-    run(&free).map(Some)
+    if spec.support == Support::Real && spec.free_shape == value.shape { Ok(Some(value)) } else { run(&free).map(Some) }
 }
 
 /// Initial values that are constants outside of their constraints. Large ones, and those that depend on data, are left to the fit.

@@ -3,36 +3,50 @@
 use crate::{CodegenError, Compiled, Slot};
 use ppl_abi::Precision;
 use ppl_core::DType;
+use std::alloc::Layout;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// 64 bytes, the alignment of every buffer.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
+/// The alignment of every buffer.
+const ALIGN: usize = 64;
 
-/// An aligned buffer.
+/// An aligned buffer of zeros. Pages that nothing touches take no memory.
 struct Buffer {
-    lines: Vec<Line>,
+    at: NonNull<u8>,
+    layout: Layout,
     bytes: usize,
 }
 
 impl Buffer {
     fn new(bytes: usize) -> Buffer {
-        Buffer { lines: vec![Line([0; 64]); bytes.div_ceil(64).max(1)], bytes }
+        let Ok(layout) = Layout::from_size_align(bytes.next_multiple_of(ALIGN).max(ALIGN), ALIGN) else {
+            panic!("a buffer of {bytes} bytes is larger than the address space")
+        };
+        // SAFETY: the layout's size is not 0.
+        let at = unsafe { std::alloc::alloc_zeroed(layout) };
+        let Some(at) = NonNull::new(at) else { std::alloc::handle_alloc_error(layout) };
+        Buffer { at, layout, bytes }
     }
 
     fn ptr(&mut self) -> *mut u8 {
-        self.lines.as_mut_ptr().cast()
+        self.at.as_ptr()
     }
 
     fn bytes(&self) -> &[u8] {
-        // SAFETY: `lines` holds at least `bytes` initialised bytes without padding.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.bytes) }
+        // SAFETY: the allocation holds at least `bytes` initialised bytes.
+        unsafe { std::slice::from_raw_parts(self.at.as_ptr(), self.bytes) }
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above; any byte is valid for a line.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.bytes) }
+        // SAFETY: as above, and it is borrowed from its one owner.
+        unsafe { std::slice::from_raw_parts_mut(self.at.as_ptr(), self.bytes) }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout.
+        unsafe { std::alloc::dealloc(self.at.as_ptr(), self.layout) }
     }
 }
 
@@ -45,6 +59,12 @@ pub struct Steps {
     pub not_finite: Option<u64>,
 }
 
+/// Elements that the runner does not own.
+struct Borrowed {
+    elements: NonNull<[u8]>,
+    _keep: Arc<dyn std::any::Any + Send + Sync>,
+}
+
 /// Owns the buffers of one compiled function and runs it.
 ///
 /// With [`Runner::set_state`] results become the next run's parameters: their buffers change places, nothing is copied.
@@ -55,6 +75,8 @@ pub struct Runner {
     workspace: Buffer,
     input_ptrs: Vec<*const u8>,
     output_ptrs: Vec<*mut u8>,
+    /// Inputs whose elements are elsewhere, with what keeps them there.
+    borrowed: Vec<Option<Borrowed>>,
     state: Vec<(usize, usize)>,
     /// Whether buffers of the state have changed places since the last run: results of it are then found among the inputs.
     swapped: bool,
@@ -68,6 +90,7 @@ impl Runner {
     pub fn new(code: Arc<Compiled>) -> Runner {
         let buffers = |slots: &[Slot]| slots.iter().map(|s| Buffer::new(s.bytes)).collect::<Vec<_>>();
         let (inputs, outputs) = (buffers(code.params()), buffers(code.results()));
+        let borrowed = inputs.iter().map(|_| None).collect();
         let workspace = Buffer::new(code.workspace());
         let mut r = Runner {
             code,
@@ -76,6 +99,7 @@ impl Runner {
             workspace,
             input_ptrs: Vec::new(),
             output_ptrs: Vec::new(),
+            borrowed,
             state: Vec::new(),
             swapped: false,
         };
@@ -84,7 +108,11 @@ impl Runner {
     }
 
     fn refresh(&mut self) {
-        self.input_ptrs = self.inputs.iter_mut().map(|b| b.ptr().cast_const()).collect();
+        let at = |(b, other): (&mut Buffer, &Option<Borrowed>)| match other {
+            Some(o) => o.elements.as_ptr().cast::<u8>().cast_const(),
+            None => b.ptr().cast_const(),
+        };
+        self.input_ptrs = self.inputs.iter_mut().zip(&self.borrowed).map(at).collect();
         self.output_ptrs = self.outputs.iter_mut().map(Buffer::ptr).collect();
     }
 
@@ -112,6 +140,10 @@ impl Runner {
                 return Err(CodegenError::Buffer { what: what(), reason: "named twice".into() });
             }
         }
+        if let Some((p, _)) = pairs.iter().find(|(p, _)| self.borrowed[*p].is_some()) {
+            let reason = "its elements are borrowed, and state is written".into();
+            return Err(CodegenError::Buffer { what: format!("input {p}"), reason });
+        }
         self.state = pairs.to_vec();
         Ok(())
     }
@@ -127,7 +159,42 @@ impl Runner {
         if slot.ty.numel() != len {
             return Err(CodegenError::Buffer { what: what(), reason: format!("it is {}; {len} elements were given", slot.ty) });
         }
+        if self.borrowed[i].take().is_some() {
+            self.refresh();
+        }
         Ok(self.inputs[i].bytes_mut())
+    }
+
+    /// Reads a parameter where its elements are, row-major and of `width` bytes each, as long as `keep` lives; nothing is copied. False, and
+    /// nothing changes, where they are not as the code wants them: of another length or width, not aligned to it, or state.
+    ///
+    /// # Safety
+    /// `elements` must live, unmoved and unchanged, as long as `keep` does.
+    pub unsafe fn borrow_input(
+        &mut self,
+        i: usize,
+        elements: &[u8],
+        width: usize,
+        keep: Arc<dyn std::any::Any + Send + Sync>,
+    ) -> bool {
+        let Some(slot) = self.code.params().get(i) else { return false };
+        let fits = slot.ty.numel() * width == elements.len() && slot.bytes == elements.len();
+        let aligned = elements.as_ptr().align_offset(width.max(1)) == 0;
+        if elements.is_empty() || !fits || !aligned || self.state.iter().any(|(p, _)| *p == i) {
+            return false;
+        }
+        self.borrowed[i] = Some(Borrowed { elements: NonNull::from(elements), _keep: keep });
+        self.refresh();
+        true
+    }
+
+    /// The bytes of a parameter.
+    fn input_bytes(&self, i: usize) -> Option<&[u8]> {
+        match self.borrowed.get(i)? {
+            // SAFETY: they live as long as what is kept beside them.
+            Some(o) => Some(unsafe { o.elements.as_ref() }),
+            None => self.inputs.get(i).map(Buffer::bytes),
+        }
     }
 
     /// Sets a real parameter; values are rounded to the precision of the code.
@@ -159,7 +226,7 @@ impl Runner {
 
     /// A parameter's present values as reals, whatever its type: also how the state is read after a run.
     pub fn input_values(&self, i: usize) -> Vec<f64> {
-        match (self.code.params().get(i), self.inputs.get(i)) {
+        match (self.code.params().get(i), self.input_bytes(i)) {
             (Some(s), Some(b)) => read(s, b, self.code.precision()),
             _ => Vec::new(),
         }
@@ -171,8 +238,8 @@ impl Runner {
     pub fn output_values(&self, i: usize) -> Vec<f64> {
         let moved = self.state.iter().find(|(_, r)| *r == i).filter(|_| self.swapped);
         match (moved, self.code.results().get(i), self.outputs.get(i)) {
-            (Some((p, _)), Some(s), _) => read(s, &self.inputs[*p], self.code.precision()),
-            (None, Some(s), Some(b)) => read(s, b, self.code.precision()),
+            (Some((p, _)), Some(s), _) => read(s, self.inputs[*p].bytes(), self.code.precision()),
+            (None, Some(s), Some(b)) => read(s, b.bytes(), self.code.precision()),
             _ => Vec::new(),
         }
     }
@@ -185,7 +252,7 @@ impl Runner {
             None => self.outputs.get(i),
         };
         match (self.code.results().get(i), buffer) {
-            (Some(s), Some(b)) if s.ty.dtype == DType::Int => words(b).map(i64::from_ne_bytes).collect(),
+            (Some(s), Some(b)) if s.ty.dtype == DType::Int => words(b.bytes()).map(i64::from_ne_bytes).collect(),
             (Some(s), Some(b)) if s.ty.dtype == DType::Bool => b.bytes().iter().map(|x| i64::from(*x)).collect(),
             _ => Vec::new(),
         }
@@ -219,7 +286,7 @@ impl Runner {
             let bytes = self.outputs[watch].bytes();
             *slot = match self.code.precision() {
                 Precision::F32 => f64::from(f32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])),
-                Precision::F64 => words(&self.outputs[watch]).next().map_or(f64::NAN, f64::from_ne_bytes),
+                Precision::F64 => words(bytes).next().map_or(f64::NAN, f64::from_ne_bytes),
             };
             if !slot.is_finite() {
                 return Ok(Steps { done: k + 1, not_finite: Some(step) });
@@ -229,17 +296,15 @@ impl Runner {
     }
 }
 
-fn words(b: &Buffer) -> impl Iterator<Item = [u8; 8]> + '_ {
-    b.bytes().as_chunks::<8>().0.iter().copied()
+fn words(b: &[u8]) -> impl Iterator<Item = [u8; 8]> + '_ {
+    b.as_chunks::<8>().0.iter().copied()
 }
 
-fn read(slot: &Slot, b: &Buffer, precision: Precision) -> Vec<f64> {
+fn read(slot: &Slot, b: &[u8], precision: Precision) -> Vec<f64> {
     match (slot.ty.dtype, precision) {
-        (DType::Float, Precision::F32) => {
-            b.bytes().as_chunks::<4>().0.iter().map(|x| f64::from(f32::from_ne_bytes(*x))).collect()
-        }
+        (DType::Float, Precision::F32) => b.as_chunks::<4>().0.iter().map(|x| f64::from(f32::from_ne_bytes(*x))).collect(),
         (DType::Float, Precision::F64) => words(b).map(f64::from_ne_bytes).collect(),
         (DType::Int, _) => words(b).map(|x| i64::from_ne_bytes(x) as f64).collect(),
-        (DType::Bool, _) => b.bytes().iter().map(|x| f64::from(*x)).collect(),
+        (DType::Bool, _) => b.iter().map(|x| f64::from(*x)).collect(),
     }
 }

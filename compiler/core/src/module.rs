@@ -125,14 +125,19 @@ impl Module {
 
     /// Whether the log density of a generative function is estimated from a minibatch: its mean over minibatches is the log density.
     pub fn subsampled(&self, id: GenId) -> bool {
-        fn block(m: &Module, b: &Block<Gen>) -> bool {
-            b.stmts.iter().any(|s| match &s.op {
-                Op::Random(GenRandom::Scale(_)) => true,
-                Op::Random(GenRandom::Call { callee, .. }) => m.subsampled(*callee),
+        self.subsampled_at(id).is_some()
+    }
+
+    /// Where a generative function, or one that it runs, loops over a minibatch.
+    pub fn subsampled_at(&self, id: GenId) -> Option<Span> {
+        fn block(m: &Module, b: &Block<Gen>) -> Option<Span> {
+            b.stmts.iter().find_map(|s| match &s.op {
+                Op::Random(GenRandom::Scale(_)) => Some(s.span),
+                Op::Random(GenRandom::Call { callee, .. }) => m.subsampled_at(*callee),
                 Op::Random(GenRandom::Integral(i)) => {
-                    m.subsampled(i.callee) || i.proposal.as_ref().is_some_and(|p| m.subsampled(p.callee))
+                    m.subsampled_at(i.callee).or_else(|| i.proposal.as_ref().and_then(|p| m.subsampled_at(p.callee)))
                 }
-                op => crate::op_blocks(op).into_iter().any(|b| block(m, b)),
+                op => crate::op_blocks(op).into_iter().find_map(|b| block(m, b)),
             })
         }
         block(self, &self.generative(id).body)

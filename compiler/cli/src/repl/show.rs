@@ -1,7 +1,7 @@
 //! Values as text.
 
 use ppl_core::{DType, Ty};
-use ppl_fit::data::{Array, Values};
+use ppl_fit::data::{Array, Elem, Values};
 
 /// Elements of an axis that are shown; of longer ones, the first and the last.
 const SHOWN: usize = 12;
@@ -9,9 +9,9 @@ const SHOWN: usize = 12;
 /// An array as users write it: `3.5`, `[1, 2]`, rows of a matrix below each other.
 pub(crate) fn value(a: &Array) -> String {
     let dtype = match a.data {
-        Values::Real(_) => DType::Float,
-        Values::Int(_) => DType::Int,
-        Values::Bool(_) => DType::Bool,
+        Values::Real(_) | Values::Stored(Elem::Real, _) => DType::Float,
+        Values::Int(_) | Values::Stored(Elem::Int, _) => DType::Int,
+        Values::Bool(_) | Values::Stored(Elem::Bool, _) => DType::Bool,
     };
     nested(&Ty::new(dtype, a.shape.clone()), &a.to_f64(), 0)
 }

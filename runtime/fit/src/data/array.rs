@@ -2,6 +2,9 @@
 
 use candle_core::{DType, Device, Tensor};
 
+use super::decl::Elem;
+use super::stored::Stored;
+
 /// The elements of an array in row-major order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
@@ -11,6 +14,8 @@ pub enum Values {
     Int(Vec<i64>),
     /// Of declared type `bool`, as 0 and 1; missing entries are 0.
     Bool(Vec<u8>),
+    /// As a file has them, of the declared type: reals of 4 or 8 bytes, ints of 8, truth values of 1. None is missing.
+    Stored(Elem, Stored),
 }
 
 /// A value bound to a declaration.
@@ -31,6 +36,7 @@ impl Array {
             Values::Real(v) => v.len(),
             Values::Int(v) => v.len(),
             Values::Bool(v) => v.len(),
+            Values::Stored(_, s) => s.len(),
         }
     }
 
@@ -45,6 +51,9 @@ impl Array {
             Values::Real(v) => v.clone(),
             Values::Int(v) => v.iter().map(|&x| x as f64).collect(),
             Values::Bool(v) => v.iter().map(|&x| f64::from(x)).collect(),
+            Values::Stored(Elem::Real, s) => s.reals().collect(),
+            Values::Stored(Elem::Int, s) => s.ints().map(|x| x as f64).collect(),
+            Values::Stored(Elem::Bool, s) => s.elements().iter().map(|&x| f64::from(x)).collect(),
         }
     }
 
@@ -52,7 +61,8 @@ impl Array {
     pub fn as_int(&self) -> Option<i64> {
         match &self.data {
             Values::Int(v) if self.shape.is_empty() => v.first().copied(),
-            Values::Int(_) | Values::Real(_) | Values::Bool(_) => None,
+            Values::Stored(Elem::Int, s) if self.shape.is_empty() => s.ints().next(),
+            Values::Int(_) | Values::Real(_) | Values::Bool(_) | Values::Stored(..) => None,
         }
     }
 
@@ -65,6 +75,11 @@ impl Array {
             Values::Real(v) => Tensor::from_slice(v, self.shape.as_slice(), device)?.to_dtype(float),
             Values::Int(v) => Tensor::from_slice(v, self.shape.as_slice(), device),
             Values::Bool(v) => Tensor::from_slice(v, self.shape.as_slice(), device),
+            Values::Stored(Elem::Real, s) => {
+                Tensor::from_vec(s.reals().collect::<Vec<f64>>(), self.shape.as_slice(), device)?.to_dtype(float)
+            }
+            Values::Stored(Elem::Int, s) => Tensor::from_vec(s.ints().collect::<Vec<i64>>(), self.shape.as_slice(), device),
+            Values::Stored(Elem::Bool, s) => Tensor::from_slice(s.elements(), self.shape.as_slice(), device),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Binding of data to a program's declarations.
 //!
-//! Sources are CSV, JSON and NPY files, and JSON text on the command line. Each declaration finds its value by name in one of
+//! Sources are CSV, JSON, NPY and safetensors files, and JSON text on the command line. Each declaration finds its value by name in one of
 //! them (or in the file its `from` names), is checked against its type, support and shape, and sizes are read off the shapes.
 //! All problems are reported at once; each names the file, the place in it and the declaration.
 //!
@@ -10,10 +10,14 @@
 //! | JSON object | the value under the declaration's name: a number, nested arrays, `null` for a missing entry |
 //! | JSON array of objects | one row an object; as CSV, but entries may be arrays |
 //! | NPY | one array, for the declaration named as the file (other characters than letters and digits read as `_`) |
+//! | safetensors | the array under the declaration's name |
 //! | `name=path` | the same files, for this declaration alone; a CSV file may then be the matrix, a JSON file the bare array |
 //!
 //! Missing entries are empty cells, `NA`, `NaN`, `null`. Infinite numbers are refused. What the user gives comes before what the
 //! program names with `from`.
+//!
+//! NPY and safetensors files are mapped into memory. Where their elements have the declared type (`f4` or `f8` for reals, `i8` for ints, `b1` or `u1` for
+//! truth values, row-major) they stay in the file, and a run in the same precision reads them there: they may be larger than memory.
 
 mod array;
 mod decl;
@@ -24,6 +28,7 @@ mod raw;
 mod sha256;
 mod sizes;
 mod source;
+mod stored;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -41,6 +46,7 @@ pub use sha256::sha256_hex;
 pub use sizes::DeferredDim;
 use source::Source;
 pub use source::SourceInfo;
+pub use stored::Stored;
 
 /// What [`bind`] is asked to do.
 #[derive(Clone, Copy, Debug)]

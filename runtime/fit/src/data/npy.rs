@@ -3,100 +3,46 @@
 //! `\x93NUMPY`, two version bytes, the header's length (2 bytes, from version 2 on 4), then a Python dictionary with
 //! `descr`, `fortran_order` and `shape`, then the elements.
 
-use super::raw::Cell;
+use super::stored::{Bytes, Kind, Stored};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Float,
-    Signed,
-    Unsigned,
-    Bool,
-}
-
-/// An array in the bytes of its file; elements are decoded when they are asked for.
-#[derive(Clone, Debug)]
-pub(super) struct NpyArray {
-    bytes: std::sync::Arc<Vec<u8>>,
-    start: usize,
-    kind: Kind,
-    width: usize,
-    big_endian: bool,
-    fortran: bool,
-    pub(super) shape: Vec<usize>,
-}
-
-impl NpyArray {
-    /// Reads the header and checks the length.
-    ///
-    /// # Errors
-    /// A sentence on what is wrong with the bytes.
-    pub(super) fn parse(bytes: Vec<u8>) -> Result<Self, String> {
-        if bytes.get(..6) != Some(b"\x93NUMPY") {
-            return Err("it does not begin with the bytes of an NPY file".into());
-        }
-        let major = *bytes.get(6).ok_or("the header is cut off")?;
-        let (from, length) = match major {
-            1 => (10, bytes.get(8..10).map(|b| usize::from(b[0]) | usize::from(b[1]) << 8)),
-            2 | 3 => (12, bytes.get(8..12).map(|b| b.iter().rev().fold(0, |acc, &x| acc << 8 | usize::from(x)))),
-            v => return Err(format!("version {v} of the format is not known (1, 2 and 3 are)")),
-        };
-        let start = from + length.ok_or("the header is cut off")?;
-        let header = bytes.get(from..start).ok_or("the header is cut off")?;
-        let header = std::str::from_utf8(header).map_err(|_| "the header is not text".to_owned())?;
-
-        let descr = field(header, "descr").ok_or("the header has no `descr`")?;
-        let descr = descr.strip_prefix(['\'', '"']).and_then(|d| d.split(['\'', '"']).next());
-        let (kind, width, big_endian) = descr.and_then(element).ok_or_else(|| {
-            let shown: String = field(header, "descr").unwrap_or("").chars().take(40).collect();
-            format!("elements of type {shown}.. are not read; save as f4, f8, i1 to i8, u1 to u8 or b1 (for instance `.astype(\"f8\")`)")
-        })?;
-        let fortran = field(header, "fortran_order").ok_or("the header has no `fortran_order`")?.starts_with("True");
-        let shape = field(header, "shape").ok_or("the header has no `shape`")?;
-        let shape = shape.strip_prefix('(').and_then(|s| s.split(')').next()).ok_or("the header's `shape` is no tuple")?;
-        let shape: Option<Vec<usize>> =
-            shape.split(',').map(str::trim).filter(|s| !s.is_empty()).map(|s| s.parse().ok()).collect();
-        let shape = shape.ok_or("the header's `shape` is no tuple of numbers")?;
-
-        let wanted = shape.iter().try_fold(width, |acc, &n| acc.checked_mul(n)).ok_or("the shape is too large")?;
-        let have = bytes.len() - start;
-        if have != wanted {
-            return Err(format!("the shape {shape:?} needs {wanted} bytes of elements, but the file has {have}"));
-        }
-        Ok(Self { bytes: std::sync::Arc::new(bytes), start, kind, width, big_endian, fortran, shape })
+/// Reads the header and checks the length.
+///
+/// # Errors
+/// A sentence on what is wrong with the bytes.
+pub(super) fn parse(bytes: Bytes) -> Result<Stored, String> {
+    if bytes.get(..6) != Some(b"\x93NUMPY") {
+        return Err("it does not begin with the bytes of an NPY file".into());
     }
+    let major = *bytes.get(6).ok_or("the header is cut off")?;
+    let (from, length) = match major {
+        1 => (10, bytes.get(8..10).map(|b| usize::from(b[0]) | usize::from(b[1]) << 8)),
+        2 | 3 => (12, bytes.get(8..12).map(|b| b.iter().rev().fold(0, |acc, &x| acc << 8 | usize::from(x)))),
+        v => return Err(format!("version {v} of the format is not known (1, 2 and 3 are)")),
+    };
+    let start = from + length.ok_or("the header is cut off")?;
+    let header = bytes.get(from..start).ok_or("the header is cut off")?;
+    let header = std::str::from_utf8(header).map_err(|_| "the header is not text".to_owned())?;
 
-    /// Element `i` in row-major order. NaN is a missing value.
-    pub(super) fn cell(&self, i: usize) -> Cell {
-        let i = if self.fortran { self.fortran_position(i) } else { i };
-        let from = self.start + i * self.width;
-        let Some(bytes) = self.bytes.get(from..from + self.width) else { return Cell::Missing };
-        let join = |acc: u64, b: &u8| acc << 8 | u64::from(*b);
-        let bits = if self.big_endian { bytes.iter().fold(0, join) } else { bytes.iter().rev().fold(0, join) };
-        match self.kind {
-            Kind::Float => {
-                let x = if self.width == 4 { f64::from(f32::from_bits(bits as u32)) } else { f64::from_bits(bits) };
-                if x.is_nan() { Cell::Missing } else { Cell::Real(x) }
-            }
-            Kind::Signed => {
-                let unused = 64 - 8 * self.width as u32;
-                Cell::Int((bits << unused) as i64 >> unused)
-            }
-            Kind::Unsigned => i64::try_from(bits).map_or(Cell::Real(bits as f64), Cell::Int),
-            Kind::Bool => Cell::Bool(bits != 0),
-        }
-    }
+    let descr = field(header, "descr").ok_or("the header has no `descr`")?;
+    let descr = descr.strip_prefix(['\'', '"']).and_then(|d| d.split(['\'', '"']).next());
+    let (kind, width, big_endian) = descr.and_then(element).ok_or_else(|| {
+        let shown: String = field(header, "descr").unwrap_or("").chars().take(40).collect();
+        format!(
+            "elements of type {shown}.. are not read; save as f4, f8, i1 to i8, u1 to u8 or b1 (for instance `.astype(\"f8\")`)"
+        )
+    })?;
+    let fortran = field(header, "fortran_order").ok_or("the header has no `fortran_order`")?.starts_with("True");
+    let shape = field(header, "shape").ok_or("the header has no `shape`")?;
+    let shape = shape.strip_prefix('(').and_then(|s| s.split(')').next()).ok_or("the header's `shape` is no tuple")?;
+    let shape: Option<Vec<usize>> = shape.split(',').map(str::trim).filter(|s| !s.is_empty()).map(|s| s.parse().ok()).collect();
+    let shape = shape.ok_or("the header's `shape` is no tuple of numbers")?;
 
-    /// Where the element with row-major position `i` is in column-major order.
-    fn fortran_position(&self, mut i: usize) -> usize {
-        let mut stride = self.shape.iter().product::<usize>();
-        let mut position = 0;
-        for &n in self.shape.iter().rev() {
-            stride /= n.max(1);
-            position += (i % n.max(1)) * stride;
-            i /= n.max(1);
-        }
-        position
+    let wanted = shape.iter().try_fold(width, |acc, &n| acc.checked_mul(n)).ok_or("the shape is too large")?;
+    let have = bytes.len() - start;
+    if have != wanted {
+        return Err(format!("the shape {shape:?} needs {wanted} bytes of elements, but the file has {have}"));
     }
+    Ok(Stored { bytes, start, kind, width, big_endian, fortran, shape })
 }
 
 /// The text behind `'name':` in the header's dictionary.
@@ -130,7 +76,12 @@ fn element(descr: &str) -> Option<(Kind, usize, bool)> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::raw::Cell;
     use super::*;
+
+    fn parsed(bytes: Vec<u8>) -> Result<Stored, String> {
+        parse(Bytes::Owned(std::sync::Arc::new(bytes)))
+    }
 
     /// The bytes of an NPY file, version 1.
     pub(in super::super) fn npy(descr: &str, fortran: bool, shape: &str, elements: &[u8]) -> Vec<u8> {
@@ -147,13 +98,13 @@ pub(super) mod tests {
         out
     }
 
-    fn cells(array: &NpyArray) -> Vec<Cell> {
+    fn cells(array: &Stored) -> Vec<Cell> {
         (0..array.shape.iter().product()).map(|i| array.cell(i)).collect()
     }
 
     #[test]
     fn every_element_type() {
-        let one = |descr, elements: &[u8]| cells(&NpyArray::parse(npy(descr, false, "(1,)", elements)).unwrap()).remove(0);
+        let one = |descr, elements: &[u8]| cells(&parsed(npy(descr, false, "(1,)", elements)).unwrap()).remove(0);
         assert_eq!(one("<f8", &(-1.5f64).to_le_bytes()), Cell::Real(-1.5));
         assert_eq!(one(">f8", &(-1.5f64).to_be_bytes()), Cell::Real(-1.5));
         assert_eq!(one("<f4", &0.25f32.to_le_bytes()), Cell::Real(0.25));
@@ -169,30 +120,30 @@ pub(super) mod tests {
     #[test]
     fn fortran_order_is_transposed() {
         let column_major = [1u8, 4, 2, 5, 3, 6];
-        let array = NpyArray::parse(npy("|u1", true, "(2, 3)", &column_major)).unwrap();
+        let array = parsed(npy("|u1", true, "(2, 3)", &column_major)).unwrap();
         assert_eq!(cells(&array), (1..=6).map(Cell::Int).collect::<Vec<_>>());
     }
 
     #[test]
     fn scalars_and_version_two() {
-        assert_eq!(NpyArray::parse(npy("<f8", false, "()", &2.0f64.to_le_bytes())).unwrap().shape, [0usize; 0]);
+        assert_eq!(parsed(npy("<f8", false, "()", &2.0f64.to_le_bytes())).unwrap().shape, [0usize; 0]);
         let header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (2,), }";
         let mut v2 = b"\x93NUMPY\x02\x00".to_vec();
         v2.extend_from_slice(&(header.len() as u32).to_le_bytes());
         v2.extend_from_slice(header);
         v2.extend_from_slice(&[7, 8]);
-        assert_eq!(cells(&NpyArray::parse(v2).unwrap()), [Cell::Int(7), Cell::Int(8)]);
+        assert_eq!(cells(&parsed(v2).unwrap()), [Cell::Int(7), Cell::Int(8)]);
     }
 
     #[test]
     fn damage_is_told_not_suffered() {
         let whole = npy("<f8", false, "(2,)", &[0; 16]);
         for end in 0..whole.len() {
-            assert!(NpyArray::parse(whole[..end].to_vec()).is_err(), "cut at {end}");
+            assert!(parsed(whole[..end].to_vec()).is_err(), "cut at {end}");
         }
-        assert!(NpyArray::parse(npy("<c16", false, "(1,)", &[0; 16])).unwrap_err().contains("c16"));
-        assert!(NpyArray::parse(npy("[('a', '<f4')]", false, "(1,)", &[0; 4])).is_err());
-        assert!(NpyArray::parse(npy("<f8", false, "(99999999999, 99999999999)", &[])).unwrap_err().contains("too large"));
-        assert!(NpyArray::parse(npy("<f8", false, "(-1,)", &[])).is_err());
+        assert!(parsed(npy("<c16", false, "(1,)", &[0; 16])).unwrap_err().contains("c16"));
+        assert!(parsed(npy("[('a', '<f4')]", false, "(1,)", &[0; 4])).is_err());
+        assert!(parsed(npy("<f8", false, "(99999999999, 99999999999)", &[])).unwrap_err().contains("too large"));
+        assert!(parsed(npy("<f8", false, "(-1,)", &[])).is_err());
     }
 }

@@ -72,7 +72,7 @@ pub(super) struct Raw {
 #[derive(Clone, Debug)]
 pub(super) enum RawValues {
     Cells(Vec<Cell>),
-    Npy(super::npy::NpyArray),
+    Stored(super::stored::Stored),
 }
 
 impl Raw {
@@ -84,7 +84,7 @@ impl Raw {
     pub(super) fn cell(&self, i: usize) -> Cow<'_, Cell> {
         match &self.values {
             RawValues::Cells(cells) => cells.get(i).map_or(Cow::Owned(Cell::Missing), Cow::Borrowed),
-            RawValues::Npy(array) => Cow::Owned(array.cell(i)),
+            RawValues::Stored(array) => Cow::Owned(array.cell(i)),
         }
     }
 

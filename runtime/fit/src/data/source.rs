@@ -7,11 +7,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::decl::DataDecl;
-use super::npy::NpyArray;
 use super::raw::{Place, Raw, RawValues};
 use super::sha256::sha256_hex;
+use super::stored::{self, Bytes, Stored};
 use super::table::Table;
-use super::{json, lookup};
+use super::{json, lookup, npy};
 
 /// A source that was read, for messages and the settings of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,7 +22,8 @@ pub struct SourceInfo {
     pub path: Option<PathBuf>,
     /// The text itself, where it was on the command line.
     pub text: Option<String>,
-    /// SHA-256 of the bytes, hexadecimal.
+    /// SHA-256, hexadecimal: of the bytes; of a file of more than 64 MiB that is mapped, of its first MiB, its last MiB and its length (8 bytes,
+    /// little-endian).
     pub sha256: String,
     /// Number of bytes.
     pub bytes: u64,
@@ -46,7 +47,20 @@ pub(super) enum Content {
     Table(Table),
     Named(Vec<(String, Value)>),
     Whole(Value),
-    Npy(NpyArray),
+    Npy(Stored),
+    Arrays(Vec<(String, Stored)>),
+}
+
+/// Mapped files up to this many bytes are hashed whole.
+const HASHED: usize = 64 << 20;
+const END: usize = 1 << 20;
+
+fn hash_of(bytes: &[u8]) -> String {
+    if bytes.len() <= HASHED {
+        return sha256_hex(bytes);
+    }
+    let length = (bytes.len() as u64).to_le_bytes();
+    sha256_hex(&[&bytes[..END], &bytes[bytes.len() - END..], &length[..]].concat())
 }
 
 impl Source {
@@ -92,31 +106,46 @@ impl Source {
 
     fn read(path: &Path, shown: &str, name: Option<&str>, span: Span) -> Result<Self, Vec<Diagnostic>> {
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
-        if !matches!(extension.as_str(), "csv" | "json" | "npy") {
+        if !matches!(extension.as_str(), "csv" | "json" | "npy" | "safetensors") {
             let d = Diagnostic::error(Code("E0602"), format!("`{shown}` is no data source that can be read"))
                 .label(span, "named here")
-                .help("give a .csv, .json or .npy file, `name=file`, or JSON text that starts with `{`");
+                .help("give a .csv, .json, .npy or .safetensors file, `name=file`, or JSON text that starts with `{`");
             return Err(vec![d]);
         }
-        let bytes = std::fs::read(path).map_err(|e| vec![unreadable(path, shown, &e).label(span, "named here")])?;
+        let failed = |e: std::io::Error| vec![unreadable(path, shown, &e).label(span, "named here")];
         let malformed = |problem: String| {
             Diagnostic::error(Code("E0603"), format!("`{shown}` is malformed: {problem}")).label(span, "named here")
         };
-        let info = SourceInfo {
+        let info = |bytes: &[u8]| SourceInfo {
             name: shown.to_owned(),
             path: Some(path.to_path_buf()),
             text: None,
-            sha256: sha256_hex(&bytes),
+            sha256: hash_of(bytes),
             bytes: bytes.len() as u64,
             declarations: Vec::new(),
         };
         let mut only_for = name.map(str::to_owned);
-        let content = if extension == "npy" {
+        if extension == "safetensors" {
+            let bytes = Bytes::map(path).map_err(failed)?;
+            let mut arrays = stored::safetensors(&bytes).map_err(|e| vec![malformed(e)])?;
+            // A file of one array may be given for another name.
+            if let (Some(name), [(own, _)]) = (name, &mut arrays[..]) {
+                name.clone_into(own);
+            }
+            let content = Content::Arrays(arrays);
+            return Ok(Self { info: info(&bytes), only_for, from_program: false, content });
+        }
+        if extension == "npy" {
+            let bytes = Bytes::map(path).map_err(failed)?;
             let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or("");
             let stem = stem.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect();
             only_for = only_for.or(Some(stem));
-            Content::Npy(NpyArray::parse(bytes).map_err(|e| vec![malformed(e)])?)
-        } else {
+            let content = Content::Npy(npy::parse(bytes.clone()).map_err(|e| vec![malformed(e)])?);
+            return Ok(Self { info: info(&bytes), only_for, from_program: false, content });
+        }
+        let bytes = std::fs::read(path).map_err(failed)?;
+        let info = info(&bytes);
+        let content = {
             let text = String::from_utf8(bytes).map_err(|e| {
                 let line = e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|&&b| b == b'\n').count() + 1;
                 vec![malformed(format!("line {line} is not UTF-8 text"))]
@@ -147,12 +176,10 @@ impl Source {
             Content::Named(named) => lookup::in_named(named, decl, shown),
             Content::Whole(value) if self.only_for.is_some() || self.from_program => lookup::to_raw(decl, value, shown).map(Some),
             Content::Whole(_) => Ok(None),
-            Content::Npy(array) => Ok(Some(Raw {
-                shape: array.shape.clone(),
-                values: RawValues::Npy(array.clone()),
-                source: shown.clone(),
-                place: Place::Index(decl.name.clone()),
-            })),
+            Content::Npy(array) => Ok(Some(in_place(array, decl, shown))),
+            Content::Arrays(arrays) => {
+                Ok(arrays.iter().find(|(n, _)| *n == decl.name).map(|(_, array)| in_place(array, decl, shown)))
+            }
         }
     }
 
@@ -166,7 +193,7 @@ impl Source {
             Content::Table(table) if table.names_are_numbers() => {
                 format!("the first row of {shown} holds numbers, but it should name the columns")
             }
-            Content::Table(_) | Content::Named(_) => {
+            Content::Table(_) | Content::Named(_) | Content::Arrays(_) => {
                 let extra = if names.len() > 30 { ", .." } else { "" };
                 let list = names.iter().take(30).copied().collect::<Vec<_>>().join(", ");
                 format!("{shown} has: {}{extra}", if list.is_empty() { "nothing" } else { &list })
@@ -179,8 +206,18 @@ impl Source {
         match &self.content {
             Content::Table(table) => table.names.iter().map(String::as_str).collect(),
             Content::Named(named) => named.iter().map(|(n, _)| n.as_str()).collect(),
+            Content::Arrays(arrays) => arrays.iter().map(|(n, _)| n.as_str()).collect(),
             Content::Whole(_) | Content::Npy(_) => self.only_for.iter().map(String::as_str).collect(),
         }
+    }
+}
+
+fn in_place(array: &Stored, decl: &DataDecl, shown: &str) -> Raw {
+    Raw {
+        shape: array.shape.clone(),
+        values: RawValues::Stored(array.clone()),
+        source: shown.to_owned(),
+        place: Place::Index(decl.name.clone()),
     }
 }
 

@@ -280,3 +280,46 @@ fn rows_as_objects() {
     let world = World::new(schools()).file("r.json", "[{\"y\": 1, \"sigma\": 2}, {\"y\": 3, \"sigma\": 4}]");
     assert_eq!(world.arg("@/r.json").bind().unwrap().arrays["sigma"].to_f64(), [2.0, 4.0]);
 }
+
+#[test]
+fn arrays_stay_in_their_files_where_they_are_of_the_declared_type() {
+    let floats: Vec<u8> = [0.5f32, -1.0, 2.0, 0.25].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let stays = |elem, file: &[u8]| {
+        let bound = World::new(vec![decl("X", elem, &["N", "D"])]).file("X.npy", file).arg("@/X.npy").bind().unwrap();
+        let a = bound.arrays["X"].clone();
+        (matches!(a.data, Values::Stored(..)), a.to_f64())
+    };
+    let values = vec![0.5, -1.0, 2.0, 0.25];
+    assert_eq!(stays(Elem::Real, &npy("<f4", false, "(2, 2)", &floats)), (true, values));
+    assert_eq!(stays(Elem::Real, &npy("<f4", true, "(2, 2)", &floats)), (false, vec![0.5, 2.0, -1.0, 0.25]));
+    let ints: Vec<u8> = [1i64, 0, 0, 1].iter().flat_map(|x| x.to_le_bytes()).collect();
+    assert_eq!(stays(Elem::Int, &npy("<i8", false, "(2, 2)", &ints)), (true, vec![1.0, 0.0, 0.0, 1.0]));
+    assert_eq!(stays(Elem::Real, &npy("<i8", false, "(2, 2)", &ints)), (false, vec![1.0, 0.0, 0.0, 1.0]));
+    assert_eq!(stays(Elem::Bool, &npy("|b1", false, "(2, 2)", &[1, 0, 0, 1])), (true, vec![1.0, 0.0, 0.0, 1.0]));
+    assert_eq!(stays(Elem::Bool, &npy("|u1", false, "(2, 2)", &[1, 0, 0, 1])), (true, vec![1.0, 0.0, 0.0, 1.0]));
+    // What is wrong with them is told as for any other file.
+    let bad = npy("|u1", false, "(2, 2)", &[1, 0, 7, 1]);
+    let world = World::new(vec![decl("X", Elem::Bool, &["N", "D"])]).file("X.npy", &bad).arg("@/X.npy");
+    world.error("E0605", &["7 is not 0, 1, true or false", "`X[1, 0]`"]);
+    let nan: Vec<u8> = [0.5f64, f64::NAN].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let world = World::new(vec![decl("X", Elem::Real, &["N"])]).file("X.npy", npy("<f8", false, "(2,)", &nan)).arg("@/X.npy");
+    world.error("E0606", &["`X[1]`"]);
+}
+
+#[test]
+fn arrays_of_safetensors_by_name() {
+    use safetensors::tensor::{Dtype, TensorView};
+    let x: Vec<u8> = [1.0f64, 2.0, 3.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let y: Vec<u8> = [0u8, 1, 1].to_vec();
+    let views =
+        [("x", TensorView::new(Dtype::F64, vec![3], &x).unwrap()), ("y", TensorView::new(Dtype::U8, vec![3], &y).unwrap())];
+    let file = safetensors::serialize(views, None).unwrap();
+    let decls = vec![decl("x", Elem::Real, &["N"]), decl("y", Elem::Bool, &["N"])];
+    let bound = World::new(decls).file("d.safetensors", &file).arg("@/d.safetensors").bind().unwrap();
+    assert_eq!((bound.arrays["x"].to_f64(), bound.sizes["N"]), (vec![1.0, 2.0, 3.0], 3));
+    assert!(bound.arrays.values().all(|a| matches!(a.data, Values::Stored(..))));
+    let world = World::new(vec![decl("z", Elem::Real, &["N"])]).file("d.safetensors", &file).arg("@/d.safetensors");
+    world.error("E0604", &["no value is given for `z`", "d.safetensors has: x, y"]);
+    let world = World::new(vec![decl("z", Elem::Real, &["N"])]).file("d.safetensors", &file[..20]).arg("@/d.safetensors");
+    world.error("E0603", &["malformed"]);
+}

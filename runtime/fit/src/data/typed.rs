@@ -4,7 +4,8 @@ use ppl_diag::{Code, Diagnostic};
 
 use super::array::{Array, Values};
 use super::decl::{DataDecl, Elem};
-use super::raw::{Cell, Raw};
+use super::raw::{Cell, Raw, RawValues};
+use super::stored::{Kind, Stored};
 
 /// How many places one diagnostic lists.
 const SHOWN: usize = 5;
@@ -16,6 +17,11 @@ const SHOWN: usize = 5;
 pub(super) fn typed(decl: &DataDecl, raw: &Raw) -> Result<Array, Vec<Diagnostic>> {
     if raw.shape.len() != decl.dims.len() {
         return Err(vec![wrong_rank(decl, raw)]);
+    }
+    if let RawValues::Stored(s) = &raw.values
+        && stays(decl, s)
+    {
+        return Ok(Array { shape: raw.shape.clone(), data: Values::Stored(decl.elem, s.clone()), missing: Vec::new() });
     }
     let n = raw.len();
     let mut problems = Problems::default();
@@ -31,6 +37,21 @@ pub(super) fn typed(decl: &DataDecl, raw: &Raw) -> Result<Array, Vec<Diagnostic>
     }
     let problems = problems.into_diagnostics(decl, raw);
     if problems.is_empty() { Ok(array) } else { Err(problems) }
+}
+
+/// Whether elements of a file are what the declaration wants, as they are. What is not looked at here, or is not admitted, is told element by element.
+fn stays(decl: &DataDecl, s: &Stored) -> bool {
+    if !s.is_native() || s.shape.is_empty() || decl.support.is_on_rows() {
+        return false;
+    }
+    match (decl.elem, s.kind, s.width) {
+        (Elem::Real, Kind::Float, _) => s.reals().all(|x| x.is_finite() && decl.support.admits(x)),
+        (Elem::Int, Kind::Signed, 8) => s.ints().all(|i| decl.support.admits(i as f64)),
+        (Elem::Bool, Kind::Bool | Kind::Unsigned, 1) => {
+            s.elements().iter().all(|b| *b <= 1 && decl.support.admits(f64::from(*b)))
+        }
+        _ => false,
+    }
 }
 
 fn collect<T: Copy>(

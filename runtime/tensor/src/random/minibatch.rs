@@ -21,7 +21,7 @@ per_isa! {
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "the kernel's signature")]
+#[allow(clippy::extra_unused_type_parameters, reason = "kernels have an address for each precision")]
 unsafe fn minibatch_body<T: Float>(dst: *mut i64, data: usize, n: usize, seed: u64, site: u64, step: u64, time: u64) {
     if data == 0 {
         return;
