@@ -301,3 +301,74 @@ fn passes_can_be_skipped_limited_and_watched() {
     PassManager::default().run(&mut g, &[], When::BeforeVjp).expect("pipeline");
     assert_eq!(g.body.stmts.len(), 0);
 }
+
+#[test]
+fn selections_by_one_condition_become_one() {
+    let real = |n: &str, b: &mut Builder<Det>| Atom::Var(b.param(n, Ty::float([4])));
+    let (zero, two) = (Atom::float(0.0), Atom::float(2.0));
+    // The derivative of `log_sigmoid(select(c, x, -x))` by `x`.
+    let f = simplified(
+        |b| {
+            let c = Atom::Var(b.param("c", Ty::new(DType::Bool, [4])));
+            let s = real("s", b);
+            let (first, second) = (b.select(c, s, zero), b.select(c, zero, s));
+            let less = b.prim(Prim::Neg, &[second]);
+            let not = b.prim(Prim::Not, &[c]);
+            let (x, y) = (b.select(not, less, zero), b.select(c, first, zero));
+            vec![b.add(x, y)]
+        },
+        true,
+    );
+    let (c, s) = (Atom::Var(f.params[0]), Atom::Var(f.params[1]));
+    match ops(&f)[..] {
+        [Op::Prim(Prim::Neg, x), Op::Prim(Prim::Select, y)] => {
+            assert_eq!((&x[..], &y[..2]), (&[s][..], &[c, s][..]), "{}", print_func(&f, None));
+        }
+        _ => panic!("{}", print_func(&f, None)),
+    }
+    // Through a broadcast of the condition, and with factors.
+    let f = simplified(
+        |b| {
+            let c = Atom::Var(b.param("c", Ty::new(DType::Bool, [4])));
+            let x = Atom::Var(b.param("x", Ty::float([2, 4])));
+            let not = b.prim(Prim::Not, &[c]);
+            let (c, not) = (b.broadcast(c, &[2, 4], &[1]), b.broadcast(not, &[2, 4], &[1]));
+            let (p, q) = (b.select(c, x, zero), b.select(not, x, zero));
+            let q = b.mul(q, two);
+            vec![b.add(p, q)]
+        },
+        true,
+    );
+    assert!(
+        matches!(ops(&f)[..], [Op::Broadcast { .. }, Op::Prim(Prim::Mul, _), Op::Prim(Prim::Select, _)]),
+        "{}",
+        print_func(&f, None)
+    );
+    // Sums on both sides, and other conditions, stay.
+    let f = simplified(
+        |b| {
+            let (c, d) = (b.param("c", Ty::new(DType::Bool, [4])), b.param("d", Ty::new(DType::Bool, [4])));
+            let (x, y) = (real("x", b), real("y", b));
+            let (p, q) = (b.select(c.into(), x, y), b.select(c.into(), y, x));
+            let r = b.select(d.into(), x, zero);
+            let s = b.add(p, q);
+            vec![s, b.add(q, r)]
+        },
+        true,
+    );
+    assert_eq!(ops(&f).len(), 5, "{}", print_func(&f, None));
+}
+
+#[test]
+fn multiples_of_one_value_are_added_up() {
+    let f = simplified(
+        |b| {
+            let x = Atom::Var(b.param("x", Ty::float([4])));
+            let half = b.mul(x, Atom::float(0.5));
+            let more = b.mul(half, Atom::float(3.0));
+            vec![b.add(half, more)]
+        },
+        true,
+    );
+    assert_eq!(only(&f), &Op::Prim(Prim::Mul, vec![Atom::Var(f.params[0]), Atom::float(2.0)]));
+}

@@ -258,13 +258,11 @@ pub(super) const ROWS: &[PrimDef] = &[
 /// Shares `ct` between the operands of `min` or `max`: all to the one that wins, half each where they are equal.
 fn tie_split(b: &mut Builder<Det>, wins: Prim, l: Atom, r: Atom, ct: Atom) -> (Atom, Atom) {
     let half = b.mul(Atom::float(0.5), ct);
+    let zero = Atom::float(0.0);
     let equal = b.prim(Prim::Eq, &[l, r]);
-    let shared = b.select(equal, half, Atom::float(0.0));
     let left = b.prim(wins, &[l, r]);
-    let dl = b.select(left, ct, shared);
-    let right = b.prim(wins, &[r, l]);
-    let dr = b.select(right, ct, shared);
-    (dl, dr)
+    let (left_rest, right_rest) = (b.select(equal, half, zero), b.select(equal, half, ct));
+    (b.select(left, ct, left_rest), b.select(left, zero, right_rest))
 }
 
 /// `p x^(p - 1)` and `x^p log x`; where a factor is 0 its partner may be infinite, so both are selected.

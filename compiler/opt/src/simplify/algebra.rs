@@ -11,6 +11,10 @@
 //! reassociating   (x + c) + d = x + (c + d)    (x * c) * d = x * (c * d)
 //!                 pow(x, n) = products, n = 2, 3, 4, -1, -2   pow(x, 1/2) = sqrt x
 //!                 log exp x = x  log sigmoid x = log_sigmoid x                  log1p exp x = softplus x
+//!                 x*c + x*d = x * (c + d)
+//!                 select(c, select(c, x, _), y) = select(c, x, y)
+//!                 c * select(d, x, 0) = select(d, c * x, 0)                     so for -select
+//!                 select(c, x, 0) + select(c, 0, y) = select(c, x, y)           so where one side is 0
 //!                 exp log x = x  exp log1p x = x + 1   exp log_sigmoid x = sigmoid x
 //!                 exp select(c, log x, log y) = select(c, x, y)
 //! ```
@@ -36,7 +40,7 @@ impl<S: Stage> Cx<'_, S> {
         let new = match *args {
             [x] => self.unary(p, x, ty),
             [a, b] => self.binary(p, a, b, ty),
-            [a, b, c] => self.ternary(p, a, b, c),
+            [a, b, c] => self.ternary(p, a, b, c, ty),
             _ => None,
         };
         match new {
@@ -84,7 +88,11 @@ impl<S: Stage> Cx<'_, S> {
         let reassociate = self.options.reassociate;
         let inner = |p: Prim| self.unary_of(x, p);
         match p {
-            Prim::Neg => inner(Prim::Neg).map(Rewrite::Atom),
+            Prim::Neg => match inner(Prim::Neg) {
+                Some(y) => Some(Rewrite::Atom(y)),
+                None if reassociate => self.scaled_select(x, -1.0, ty),
+                None => None,
+            },
             Prim::ToReal | Prim::ToInt => (self.ty(x).dtype == ty.dtype).then_some(Rewrite::Atom(x)),
             Prim::Not => match inner(Prim::Not) {
                 Some(y) => Some(Rewrite::Atom(y)),
@@ -130,7 +138,7 @@ impl<S: Stage> Cx<'_, S> {
 
     fn binary(&mut self, p: Prim, a: Atom, b: Atom, ty: &Ty) -> Option<Rewrite<S>> {
         match p {
-            Prim::Add => self.add(a, b),
+            Prim::Add => self.add(a, b, ty),
             Prim::Sub => self.sub(a, b),
             Prim::Mul => self.mul(a, b, ty),
             Prim::Div => self.div(a, b, ty),
@@ -155,7 +163,7 @@ impl<S: Stage> Cx<'_, S> {
         }
     }
 
-    fn add(&mut self, a: Atom, b: Atom) -> Option<Rewrite<S>> {
+    fn add(&mut self, a: Atom, b: Atom, ty: &Ty) -> Option<Rewrite<S>> {
         for (x, y) in [(a, b), (b, a)] {
             if self.is_num(y, 0.0) {
                 return Some(Rewrite::Atom(x));
@@ -170,7 +178,15 @@ impl<S: Stage> Cx<'_, S> {
                 return usable(c + d).map(|e| prim(Prim::Add, &[z, e]));
             }
         }
-        None
+        if !self.options.reassociate || ty.dtype != DType::Float {
+            return None;
+        }
+        let ((x, c), (y, d)) = (self.multiple(a), self.multiple(b));
+        // Twice the same, with two factors: one product. A sum `x + x` stays.
+        if same_atom(x, y) && (c != 1.0 || d != 1.0) && x.var().is_some() {
+            return usable(c + d).map(|e| prim(Prim::Mul, &[x, e]));
+        }
+        self.added_selects(a, b, ty)
     }
 
     fn sub(&mut self, a: Atom, b: Atom) -> Option<Rewrite<S>> {
@@ -199,6 +215,13 @@ impl<S: Stage> Cx<'_, S> {
                 && let Some((z, d)) = self.constant_operand(x, Prim::Mul)
             {
                 return usable(c * d).map(|e| prim(Prim::Mul, &[z, e]));
+            }
+            if self.options.reassociate
+                && c != 0.0
+                && c.is_finite()
+                && let Some(selected) = self.scaled_select(x, c, ty)
+            {
+                return Some(selected);
             }
         }
         if let (Some(x), Some(y)) = (self.unary_of(a, Prim::Neg), self.unary_of(b, Prim::Neg)) {
@@ -252,7 +275,7 @@ impl<S: Stage> Cx<'_, S> {
         })
     }
 
-    fn ternary(&mut self, p: Prim, c: Atom, a: Atom, b: Atom) -> Option<Rewrite<S>> {
+    fn ternary(&mut self, p: Prim, c: Atom, a: Atom, b: Atom, ty: &Ty) -> Option<Rewrite<S>> {
         if p != Prim::Select {
             return None;
         }
@@ -264,7 +287,92 @@ impl<S: Stage> Cx<'_, S> {
         if same_atom(a, b) {
             return Some(Rewrite::Atom(a));
         }
-        self.unary_of(c, Prim::Not).map(|c| prim(Prim::Select, &[c, b, a]))
+        if let Some(c) = self.unary_of(c, Prim::Not) {
+            return Some(prim(Prim::Select, &[c, b, a]));
+        }
+        if let Some((x, shape, axes)) = self.broadcast_of(c)
+            && let Some(y) = self.unary_of(x, Prim::Not)
+        {
+            let op = Op::Broadcast { x: y, shape: shape.to_vec(), axes: axes.to_vec() };
+            let c = self.emit(op, "b", Ty::new(DType::Bool, ty.shape.clone()));
+            return Some(prim(Prim::Select, &[c, b, a]));
+        }
+        // What the condition decides already.
+        let inner = |x: Atom, first: bool| {
+            let (d, a, b) = self.select_of(x)?;
+            self.same_value(c, d).then_some(if first { a } else { b })
+        };
+        let (x, y) = (inner(a, true), inner(b, false));
+        if x.is_none() && y.is_none() {
+            return None;
+        }
+        let args = [c, x.unwrap_or(a), y.unwrap_or(b)];
+        args.iter().any(|a| *self.shape(*a) == ty.shape).then(|| prim(Prim::Select, &args))
+    }
+
+    /// Whether two operands are one, or repeat one value alike.
+    fn same_value(&self, a: Atom, b: Atom) -> bool {
+        let alike = || Some(self.broadcast_of(a)? == self.broadcast_of(b)?);
+        same_atom(a, b) || alike().unwrap_or(false)
+    }
+
+    /// Condition and values of a selection.
+    fn select_of(&self, a: Atom) -> Option<(Atom, Atom, Atom)> {
+        match self.def(a) {
+            Some(Op::Prim(Prim::Select, args)) => Some((args[0], args[1], args[2])),
+            _ => None,
+        }
+    }
+
+    /// `c x` where one side of the selection `x` is a literal: it is computed here.
+    fn scaled_select(&mut self, x: Atom, c: f64, ty: &Ty) -> Option<Rewrite<S>> {
+        let (cond, a, b) = self.select_of(x)?;
+        if ty.dtype != DType::Float || self.real_lit(a).is_none() && self.real_lit(b).is_none() {
+            return None;
+        }
+        let mut of = |x: Atom| match self.real_lit(x) {
+            Some(v) if v == 0.0 => Some(Atom::float(0.0)),
+            Some(v) => usable(v * c),
+            None => {
+                let ty = self.ty(x);
+                Some(if c == -1.0 {
+                    self.emit_prim(Prim::Neg, &[x], ty)
+                } else {
+                    self.emit_prim(Prim::Mul, &[x, Atom::float(c)], ty)
+                })
+            }
+        };
+        let args = [cond, of(a)?, of(b)?];
+        args.iter().any(|a| *self.shape(*a) == ty.shape).then(|| prim(Prim::Select, &args))
+    }
+
+    /// The sum of two selections by one condition, where a side has a 0: the sum is selected.
+    fn added_selects(&mut self, x: Atom, y: Atom, ty: &Ty) -> Option<Rewrite<S>> {
+        let ((c, a, b), (d, e, f)) = (self.select_of(x)?, self.select_of(y)?);
+        if !self.same_value(c, d) || ty.dtype != DType::Float {
+            return None;
+        }
+        let zero = |a: Atom, b: Atom| self.is_num(a, 0.0) || self.is_num(b, 0.0);
+        if !zero(a, e) && !zero(b, f) {
+            return None;
+        }
+        let mut sum = |a: Atom, b: Atom| {
+            if self.is_num(a, 0.0) {
+                return b;
+            }
+            if self.is_num(b, 0.0) {
+                return a;
+            }
+            let shape = if self.shape(a).is_empty() { self.shape(b) } else { self.shape(a) }.to_vec();
+            self.emit_prim(Prim::Add, &[a, b], Ty::float(shape))
+        };
+        let args = [c, sum(a, e), sum(b, f)];
+        args.iter().any(|a| *self.shape(*a) == ty.shape).then(|| prim(Prim::Select, &args))
+    }
+
+    /// `x` and `c` where `a = c x`; 1 times itself otherwise.
+    fn multiple(&self, a: Atom) -> (Atom, f64) {
+        self.constant_operand(a, Prim::Mul).unwrap_or((a, 1.0))
     }
 
     fn real_lit(&self, a: Atom) -> Option<f64> {
