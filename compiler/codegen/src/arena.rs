@@ -54,6 +54,11 @@ impl Arena {
         self.bufs[buf].start as i64
     }
 
+    /// Number of owners.
+    pub(crate) fn owners(&self, buf: usize) -> usize {
+        self.bufs[buf].refs
+    }
+
     /// One more owner.
     pub(crate) fn retain(&mut self, buf: usize) {
         self.bufs[buf].refs += 1;

@@ -418,3 +418,29 @@ fn results_that_are_parameters_literals_or_repeated() {
         vec![x[0], x[1], y, y, t, Atom::float(1.5), Atom::int(3), Atom::bool(true), f]
     });
 }
+
+#[test]
+fn results_take_over_what_is_read_last() {
+    // Arrays that end with a group: with kernels before and after, in sums, with tails of vectors, and read once more.
+    for n in [3, 7, 64, 1000, 5003] {
+        let ty = Ty::float([n]);
+        check("take over", &[ty.clone(), ty.clone()], |b, x| {
+            // A running sum stands in memory; its last reader is a group that stores.
+            let read = |b: &mut Builder<Det>, x: Atom| b.cumsum(x, 0, false);
+            let p = read(b, x[0]);
+            let scaled = b.mul(p, Atom::float(1e-3));
+            let q = read(b, scaled);
+            let e = b.prim(Prim::Sigmoid, &[q]);
+            let t = b.add(e, q);
+            let u = b.mul(t, x[1]);
+            let r = read(b, u);
+            let l = b.prim(Prim::Softplus, &[r]);
+            let late = b.prim(Prim::Exp, &[l]);
+            let v = b.sub(late, r);
+            let s = b.sum_all(v);
+            let w = read(b, v);
+            let both = b.add(w, v);
+            vec![both, s, w]
+        });
+    }
+}

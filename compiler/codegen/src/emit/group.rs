@@ -2,6 +2,7 @@
 
 use super::kernels::kernel_of;
 use super::nest::{Nest, Node, Sink};
+use super::tile::overwritable;
 use super::{Emitter, Result, lowered_inline};
 use crate::CodegenError;
 use crate::view::{Base, Loc, View, dense_strides};
@@ -122,13 +123,52 @@ impl Emitter<'_, '_> {
         for stmt in stmts.iter().filter(|s| matches!(s.op, Op::Prim(..))) {
             for v in stmt.outs.iter().filter(|v| !known.contains(v)) {
                 if self.st.remaining[v.index()] > inside.get(v).copied().unwrap_or(0) {
-                    let view = self.alloc_for(*v);
+                    let view = match self.taken_over(*v, &nest, &ids, &inside) {
+                        Some(view) => {
+                            nest.in_place = true;
+                            view
+                        }
+                        None => self.alloc_for(*v),
+                    };
                     nest.stores.push((ids[v], view.clone()));
                     stored.push((*v, view));
                 }
             }
         }
         Ok(Built { nest, tiled, stored, sinks })
+    }
+
+    /// The buffer of an array that this group reads last, element by element, for a result of the same shape and type: what is in the caches stays
+    /// there, and the workspace is smaller.
+    fn taken_over(&mut self, v: Var, nest: &Nest, ids: &HashMap<Var, usize>, inside: &HashMap<Var, u32>) -> Option<View> {
+        let func = self.st.func;
+        let ty = func.ty(v);
+        if self.st.hints.contains_key(&v) {
+            return None;
+        }
+        let dense = dense_strides(&ty.shape);
+        let mut inputs: Vec<(Var, usize)> = ids.iter().map(|(x, i)| (*x, *i)).collect();
+        inputs.sort_unstable();
+        for (x, id) in inputs {
+            let Node::Load(view, dt) = &nest.nodes[id] else { continue };
+            let [buf] = view.owners[..] else { continue };
+            let last = self.st.owner[x.index()] == self.block
+                && self.st.remaining[x.index()] == inside.get(&x).copied().unwrap_or(0)
+                && self.st.arena.owners(buf) == 1;
+            let whole = view.base == Base::Workspace
+                && view.strides == dense
+                && *dt == ty.dtype
+                && func.ty(x).shape == ty.shape
+                && view.offset == self.st.arena.offset(buf);
+            let alone =
+                nest.nodes.iter().enumerate().all(|(i, n)| i == id || !matches!(n, Node::Load(w, _) if w.owners.contains(&buf)));
+            let free = nest.stores.iter().all(|(_, w)| !w.owners.contains(&buf));
+            if last && whole && alone && free && overwritable(nest, id, ids[&v]) {
+                self.st.arena.retain(buf);
+                return Some(view.clone());
+            }
+        }
+        None
     }
 
     /// The node for an operand.

@@ -57,6 +57,34 @@ struct Tiled<'n> {
 
 type Cursor = (Value, i64);
 
+/// The number of kernel calls on the way to each node.
+fn stages(nodes: &[Node]) -> Vec<usize> {
+    let mut stage = vec![0; nodes.len()];
+    for (i, node) in nodes.iter().enumerate() {
+        stage[i] = match node {
+            Node::Load(..) | Node::Scalar(..) => 0,
+            Node::Op(_, args, ..) => args.iter().map(|a| stage[*a]).max().unwrap_or(0),
+            Node::Kernel(_, args) => 1 + args.iter().map(|a| stage[*a]).max().unwrap_or(0),
+        };
+    }
+    stage
+}
+
+/// Whether what `load` reads may be overwritten with `stored`, element by element: in the stage that computes it, no earlier, and by a node
+/// that is no kernel, nothing reads it any more.
+pub(super) fn overwritable(nest: &Nest, load: usize, stored: usize) -> bool {
+    let stage = stages(&nest.nodes);
+    let at = stage[stored];
+    let early = nest.nodes.iter().enumerate().all(|(i, n)| match n {
+        Node::Op(_, args, ..) => !args.contains(&load) || stage[i] <= at,
+        // Arguments are read at the end of the stage before the kernel's own.
+        Node::Kernel(_, args) => !args.contains(&load) || stage[i] - 1 < at,
+        Node::Load(..) | Node::Scalar(..) => true,
+    });
+    let summed = nest.sinks.iter().all(|s| s.node != load);
+    early && summed && matches!(nest.nodes[stored], Node::Op(..)) && nest.stores.iter().all(|(n, _)| *n != stored)
+}
+
 impl Emitter<'_, '_> {
     /// Emits a nest with kernel nodes; the values of its full reductions, by sink.
     pub(super) fn tiled(&mut self, mut nest: Nest) -> Result<Vec<Option<Value>>> {
@@ -122,14 +150,7 @@ impl Emitter<'_, '_> {
     /// Stages, homes and blocks.
     fn layout<'n>(&self, nest: &'n Nest) -> Tiled<'n> {
         let nodes = &nest.nodes;
-        let mut stage = vec![0; nodes.len()];
-        for (i, node) in nodes.iter().enumerate() {
-            stage[i] = match node {
-                Node::Load(..) | Node::Scalar(..) => 0,
-                Node::Op(_, args, ..) => args.iter().map(|a| stage[*a]).max().unwrap_or(0),
-                Node::Kernel(_, args) => 1 + args.iter().map(|a| stage[*a]).max().unwrap_or(0),
-            };
-        }
+        let stage = stages(nodes);
         // The stage that uses a node last: a kernel's arguments are used in the stage before its own.
         let mut last = stage.clone();
         let mut to_kernel = vec![false; nodes.len()];
@@ -302,7 +323,7 @@ impl Emitter<'_, '_> {
             }
         };
         for s in 0..t.stages {
-            let mut seg = Nest { shape: shape.clone(), ..Nest::default() };
+            let mut seg = Nest { shape: shape.clone(), in_place: t.nest.in_place, ..Nest::default() };
             let mut ids: Vec<Option<usize>> = vec![None; t.nest.nodes.len()];
             let mut want: Vec<usize> = Vec::new();
             for (i, node) in t.nest.nodes.iter().enumerate() {
