@@ -571,6 +571,12 @@ pub(crate) fn objective_entry(
     span: Span,
 ) -> Option<Entry> {
     let mut me = FnElab::<Est>::new(s, "objective", 0, true);
+    if sum && particles == 1 {
+        // Without a loop there is no axis of one element in what follows.
+        let value = objective_value(&mut me, fit, guide, expr, span)?;
+        let f = me.finish(vec![value.atom], span);
+        return Some(Entry { func: s.module.add_est(f.func), inputs: f.captures });
+    }
     let mut failed = false;
     let v = me.map_loop(&Dim::from(particles), "particle", |me, _| match objective_value(me, fit, guide, expr, span) {
         Some(a) => Value::Array(a),

@@ -11,6 +11,8 @@ pub enum Family {
     Binary,
     /// `(dst, a, a_stride, b, b_stride, x, x_stride, n)`, otherwise as `Binary`.
     Ternary,
+    /// `(dst, slope, src, n)`: `dst[i] = f(src[i])`, `slope[i] = f'(src[i])`, at the price of little more than one; neither may equal `src`.
+    Pair,
     /// Fills `dst` with a draw addressed by `(seed, site, step, time)`, see [`Key`](crate::Key).
     Random,
     /// Batched dense linear algebra.
@@ -155,6 +157,11 @@ kernels! {
     /// Regularised incomplete beta function I_x(a, b), for a, b > 0, x in [0, 1].
     BetaInc, "beta_inc", Ternary, TERNARY;
 
+    /// `softplus` and its derivative, `sigmoid`; the same bits as by themselves.
+    SoftplusPair, "softplus_pair", Pair, PAIR;
+    /// `log_sigmoid` and its derivative, `sigmoid(-x)`; the same bits as by themselves.
+    LogSigmoidPair, "log_sigmoid_pair", Pair, PAIR;
+
     /// `(dst, n, key)`: uniform on the open interval (0, 1); never 0 or 1.
     Uniform, "uniform", Random, DRAW;
     /// `(dst, n, key)`: standard normal.
@@ -237,6 +244,7 @@ mod tests {
             let inputs = args.iter().filter(|a| a.kind == ArgKind::In(Elem::Float)).count();
             match k.family() {
                 Family::Unary => assert_eq!((args.len(), inputs), (3, 1)),
+                Family::Pair => assert_eq!((args.len(), inputs), (4, 1)),
                 Family::Binary => assert_eq!((args.len(), inputs), (6, 2)),
                 Family::Ternary => assert_eq!((args.len(), inputs), (8, 3)),
                 Family::Random => assert_eq!(keys, 4, "{}", k.name()),

@@ -78,6 +78,7 @@ const STEP: Arg = key("step");
 const TIME: Arg = key("time");
 
 pub(crate) const UNARY: &[Arg] = &[out("dst"), input("src"), count("n")];
+pub(crate) const PAIR: &[Arg] = &[out("dst"), out("slope"), input("src"), count("n")];
 pub(crate) const BINARY: &[Arg] = &[out("dst"), input("a"), stride("a_stride"), input("b"), stride("b_stride"), count("n")];
 pub(crate) const TERNARY: &[Arg] =
     &[out("dst"), input("a"), stride("a_stride"), input("b"), stride("b_stride"), input("x"), stride("x_stride"), count("n")];

@@ -125,7 +125,50 @@ unsafe fn gemm_body<T: Float>(
                 pack(b, n, k, rows);
                 by_rows(c.ptr, a, Strided { ptr: rows.cast_const(), row: n, col: 1 }, m, n, k, accumulate);
             } else {
-                T::product(c, a, b, m, n, k, T::lit(1.0), accumulate);
+                by_blocks(c, a, b, m, n, k, accumulate);
+            }
+        }
+    }
+}
+
+/// Rows of a piece of a few columns that is computed the other way round.
+const TURNED: usize = 256;
+
+/// A product in which the library's kernel has no short last block of columns. It takes six vectors of them at a time (three before AVX-512), and a rest
+/// of one vector costs as much as two: those columns are computed as rows of the transpose, where they are what the kernel repeats.
+unsafe fn by_blocks<T: Float>(
+    c: Strided<*mut T>,
+    a: Strided<*const T>,
+    b: Strided<*const T>,
+    m: usize,
+    n: usize,
+    k: usize,
+    accumulate: bool,
+) {
+    let (vector, block) = if Isa::best() == Isa::Avx512 { (64, 6) } else { (32, 3) };
+    let vector = vector / size_of::<T>();
+    let rest = n % (block * vector);
+    // In double precision the detour costs what it saves.
+    let turn = size_of::<T>() == 4 && n > rest && rest > 0 && rest <= vector && m >= 32 && k >= 32;
+    // SAFETY: the caller's matrices, in two parts that cover the columns of `c`.
+    unsafe {
+        if !turn {
+            return T::product(c, a, b, m, n, k, T::lit(1.0), accumulate);
+        }
+        let whole = n - rest;
+        T::product(c, a, b, m, whole, k, T::lit(1.0), accumulate);
+        let mut piece = [const { MaybeUninit::<T>::uninit() }; 16 * TURNED];
+        let piece = piece.as_mut_ptr().cast::<T>();
+        let left = Strided { ptr: b.ptr.add(whole * b.col), row: b.col, col: b.row };
+        for from in (0..m).step_by(TURNED) {
+            let rows = (m - from).min(TURNED);
+            let right = Strided { ptr: a.ptr.add(from * a.row), row: a.col, col: a.row };
+            T::product(Strided { ptr: piece, row: rows, col: 1 }, left, right, rest, rows, k, T::lit(1.0), false);
+            for i in 0..rows {
+                for j in 0..rest {
+                    let (to, x) = (&mut *c.ptr.add((from + i) * c.row + whole + j), *piece.add(j * rows + i));
+                    *to = if accumulate { *to + x } else { x };
+                }
             }
         }
     }

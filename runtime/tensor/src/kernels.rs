@@ -91,6 +91,16 @@ pub fn unary_in_place<T: Float>(kernel: Kernel, x: &mut [T]) -> Result {
     Ok(())
 }
 
+/// `dst[i] = f(src[i])` and `slope[i] = f'(src[i])`.
+pub fn pair<T: Float>(kernel: Kernel, dst: &mut [T], slope: &mut [T], src: &[T]) -> Result {
+    family(kernel, kernel.family() == Family::Pair)?;
+    length(kernel, "src", Some(dst.len()), src.len())?;
+    length(kernel, "slope", Some(dst.len()), slope.len())?;
+    let args = (dst.as_mut_ptr(), slope.as_mut_ptr(), src.as_ptr(), dst.len());
+    call!(kernel, T, (*mut T, *mut T, *const T, usize), (args.0, args.1, args.2, args.3));
+    Ok(())
+}
+
 /// `dst[i] = f(a[i], b[i])`; an operand of one element serves all.
 pub fn binary<T: Float>(kernel: Kernel, dst: &mut [T], a: &[T], b: &[T]) -> Result {
     family(kernel, kernel.family() == Family::Binary)?;

@@ -20,7 +20,7 @@ pub fn address_for(isa: Isa, kernel: Kernel, precision: Precision) -> *const u8 
 
 fn typed<T: crate::Float>(isa: Isa, kernel: Kernel) -> *const u8 {
     let found = match kernel.family() {
-        Family::Unary | Family::Binary | Family::Ternary => ops::address::<T>(kernel, isa),
+        Family::Unary | Family::Pair | Family::Binary | Family::Ternary => ops::address::<T>(kernel, isa),
         Family::Random => random::address::<T>(kernel, isa),
         Family::Linear => gemm::address::<T>(kernel, isa).or_else(|| linear::address::<T>(kernel, isa)),
         Family::Rows => rows::address::<T>(kernel, isa),

@@ -227,6 +227,31 @@ fn same_bits_everywhere<T: Float>() {
 }
 
 #[test]
+fn a_function_with_its_derivative_has_the_bits_of_both() {
+    fn check<T: Float>() {
+        let x: Vec<T> = (0..1003).map(|i| T::lit((i as f64 - 500.0) * if i % 7 == 0 { 3.0 } else { 0.02 })).collect();
+        let negated: Vec<T> = x.iter().map(|x| -*x).collect();
+        for (both, f, slope, at) in [
+            (Kernel::SoftplusPair, Kernel::Softplus, Kernel::Sigmoid, &x),
+            (Kernel::LogSigmoidPair, Kernel::LogSigmoid, Kernel::Sigmoid, &negated),
+        ] {
+            let mut found = [vec![T::lit(0.0); x.len()], vec![T::lit(0.0); x.len()]];
+            let mut wanted = found.clone();
+            let [y, z] = &mut found;
+            kernels::pair(both, y, z, &x).expect("lengths fit");
+            kernels::unary(f, &mut wanted[0], &x).expect("lengths fit");
+            kernels::unary(slope, &mut wanted[1], at).expect("lengths fit");
+            for (a, b) in found.iter().zip(&wanted) {
+                assert_eq!(bits(a), bits(b), "{}", both.name());
+            }
+        }
+        assert!(kernels::pair(Kernel::SoftplusPair, &mut [T::lit(0.0)], &mut [], &x[..1]).is_err());
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+#[test]
 fn same_bits_on_every_instruction_set_and_in_place() {
     same_bits_everywhere::<f32>();
     same_bits_everywhere::<f64>();

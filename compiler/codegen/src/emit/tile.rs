@@ -16,7 +16,7 @@ use crate::CodegenError;
 use crate::view::{Base, View};
 use cranelift::prelude::*;
 use ppl_abi::{Family, Kernel};
-use ppl_core::DType;
+use ppl_core::{DType, Prim};
 
 /// Bytes that the buffers of a block may take together.
 const BLOCK_BYTES: usize = 20 << 10;
@@ -38,6 +38,8 @@ struct Tiled<'n> {
     nest: &'n Nest,
     /// When a node can be used.
     stage: Vec<usize>,
+    /// Nodes that another kernel's call gives as well.
+    pairs: Vec<Option<(usize, Kernel)>>,
     stages: usize,
     homes: Vec<Home>,
     /// Offsets of the buffers.
@@ -68,6 +70,29 @@ fn stages(nodes: &[Node]) -> Vec<usize> {
         };
     }
     stage
+}
+
+/// For each node, the kernel whose call gives it as well, and the one that gives both: a function and its derivative at the same operand.
+fn pairs(nodes: &[Node]) -> Vec<Option<(usize, Kernel)>> {
+    let mut out = vec![None; nodes.len()];
+    let operand = |i: usize, kernel: Kernel| match &nodes[i] {
+        Node::Kernel(k, args) if *k == kernel => args.first().copied(),
+        _ => None,
+    };
+    let negated = |i: usize| match &nodes[i] {
+        Node::Op(Prim::Neg, args, ..) => args.first().copied(),
+        _ => None,
+    };
+    for i in 0..nodes.len() {
+        let Some(x) = operand(i, Kernel::Sigmoid).filter(|x| !matches!(nodes[*x], Node::Scalar(..))) else { continue };
+        let first = |kernel: Kernel, x: usize| (0..nodes.len()).find(|k| operand(*k, kernel) == Some(x));
+        let found = first(Kernel::Softplus, x)
+            .map(|k| (k, Kernel::SoftplusPair))
+            .or_else(|| negated(x).and_then(|y| first(Kernel::LogSigmoid, y)).map(|k| (k, Kernel::LogSigmoidPair)));
+        // One derivative for each function.
+        out[i] = found.filter(|(k, _)| !out.iter().flatten().any(|(other, _)| other == k));
+    }
+    out
 }
 
 /// Whether what `load` reads may be overwritten with `stored`, element by element: in the stage that computes it, no earlier, and by a node
@@ -151,12 +176,14 @@ impl Emitter<'_, '_> {
     fn layout<'n>(&self, nest: &'n Nest) -> Tiled<'n> {
         let nodes = &nest.nodes;
         let stage = stages(nodes);
+        let pairs = pairs(nodes);
         // The stage that uses a node last: a kernel's arguments are used in the stage before its own.
         let mut last = stage.clone();
         let mut to_kernel = vec![false; nodes.len()];
         for (i, node) in nodes.iter().enumerate() {
             match node {
                 Node::Op(_, args, ..) => args.iter().for_each(|a| last[*a] = last[*a].max(stage[i])),
+                Node::Kernel(..) if pairs[i].is_some() => {}
                 Node::Kernel(_, args) => {
                     for a in args {
                         last[*a] = last[*a].max(stage[i] - 1);
@@ -188,6 +215,7 @@ impl Emitter<'_, '_> {
         let mut t = Tiled {
             nest,
             stage,
+            pairs,
             stages,
             homes: vec![Home::None; nodes.len()],
             slots: Vec::new(),
@@ -360,12 +388,23 @@ impl Emitter<'_, '_> {
                 self.nest(seg)?;
             }
             for (i, node) in t.nest.nodes.iter().enumerate() {
-                if let Node::Kernel(kernel, args) = node
-                    && t.stage[i] == s + 1
-                {
-                    let Some(to) = home(i) else { return Err(CodegenError::internal("a kernel's result has no place")) };
-                    self.tile_kernel(t, *kernel, &to, args, &shape, &views, &home)?;
+                let Node::Kernel(kernel, args) = node else { continue };
+                if t.stage[i] != s + 1 || t.pairs[i].is_some() {
+                    continue;
                 }
+                let mut to = vec![i];
+                let mut kernel = *kernel;
+                for (j, p) in t.pairs.iter().enumerate() {
+                    if let Some((k, both)) = p
+                        && *k == i
+                    {
+                        to.push(j);
+                        kernel = *both;
+                    }
+                }
+                let to: Option<Vec<View>> = to.into_iter().map(&home).collect();
+                let Some(to) = to else { return Err(CodegenError::internal("a kernel's result has no place")) };
+                self.tile_kernel(t, kernel, &to, args, &shape, &views, &home)?;
             }
         }
         Ok(())
@@ -410,14 +449,14 @@ impl Emitter<'_, '_> {
         &mut self,
         t: &Tiled<'_>,
         kernel: Kernel,
-        to: &View,
+        to: &[View],
         args: &[usize],
         shape: &[usize],
         views: &[View],
         home: &dyn Fn(usize) -> Option<View>,
     ) -> Result<()> {
-        let unary = kernel.family() == Family::Unary;
-        let mut call = vec![self.pointer(to)?];
+        let unary = matches!(kernel.family(), Family::Unary | Family::Pair);
+        let mut call = to.iter().map(|v| self.pointer(v)).collect::<Result<Vec<_>>>()?;
         for (k, a) in args.iter().enumerate() {
             let stride = match (&t.nest.nodes[*a], home(*a)) {
                 (Node::Scalar(v, _), _) => {

@@ -171,7 +171,9 @@ pub(super) fn safetensors(bytes: &Bytes) -> Result<Vec<(String, Stored)>, String
     use safetensors::tensor::Dtype;
     let file = safetensors::SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
     let mut out = Vec::new();
-    for (name, view) in file.tensors() {
+    let mut tensors = file.tensors();
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    for (name, view) in tensors {
         let (kind, width) = match view.dtype() {
             Dtype::F32 => (Kind::Float, 4),
             Dtype::F64 => (Kind::Float, 8),

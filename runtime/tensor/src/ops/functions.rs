@@ -1,6 +1,6 @@
 //! The functions. Errors in ulp are upper bounds that `tests/accuracy.rs` checks.
 
-use super::{Binary, Ternary, Unary};
+use super::{Binary, Pair, Ternary, Unary};
 use crate::float::Float;
 use crate::math::{beta, gamma, incomplete, normal};
 
@@ -102,6 +102,27 @@ impl Ternary for BetaInc {
     #[inline(always)]
     fn eval<T: Float>(a: T, b: T, x: T) -> T {
         T::lit(beta::beta_inc(a.wide(), b.wide(), x.wide()))
+    }
+}
+
+/// `softplus(x)` and `sigmoid(x)`, from one exponential.
+pub(super) struct SoftplusPair;
+impl Pair for SoftplusPair {
+    #[inline(always)]
+    fn eval<T: Float>(x: T) -> (T, T) {
+        let (zero, one) = (T::lit(0.0), T::lit(1.0));
+        let e = (-x.abs_()).exp_();
+        ((if x > zero { x } else { zero }) + e.log1p_(), (if x < zero { e } else { one }) / (one + e))
+    }
+}
+
+/// `log_sigmoid(x)` and `sigmoid(-x)`, likewise.
+pub(super) struct LogSigmoidPair;
+impl Pair for LogSigmoidPair {
+    #[inline(always)]
+    fn eval<T: Float>(x: T) -> (T, T) {
+        let (y, slope) = SoftplusPair::eval(-x);
+        (-y, slope)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The loops over buffers.
 
-use super::{Binary, Ternary, Unary};
+use super::{Binary, Pair, Ternary, Unary};
 use crate::float::Float;
 use crate::isa::per_isa;
 
@@ -11,6 +11,10 @@ const SMALL: usize = 16;
 per_isa! {
     /// Address of the unary loop over `O`.
     unary = unary_body[O: Unary, T: Float](dst: *mut T, src: *const T, n: usize)
+}
+per_isa! {
+    /// Address of the loop over a function and its derivative.
+    pair = pair_body[O: Pair, T: Float](dst: *mut T, slope: *mut T, src: *const T, n: usize)
 }
 per_isa! {
     /// Address of the binary loop over `O`.
@@ -103,6 +107,26 @@ unsafe fn unary_step<O: Unary, T: Float, const N: usize>(dst: *mut T, src: *cons
     }
     // SAFETY: as above.
     unsafe { store(dst.add(at), &y, len) }
+}
+
+#[inline(always)]
+unsafe fn pair_body<O: Pair, T: Float>(dst: *mut T, slope: *mut T, src: *const T, n: usize) {
+    // SAFETY: the caller's buffers hold `n` elements, and `blocks` stays below.
+    unsafe { blocks!(n, pair_step[O, T](dst, slope, src)) }
+}
+
+#[inline(always)]
+unsafe fn pair_step<O: Pair, T: Float, const N: usize>(dst: *mut T, slope: *mut T, src: *const T, at: usize, len: usize) {
+    // SAFETY: `at + len` is at most the buffers' length.
+    unsafe {
+        let x = load::<T, N>(src.add(at), 1, len);
+        let (mut y, mut z) = (x, x);
+        for i in 0..N {
+            (y[i], z[i]) = O::eval(x[i]);
+        }
+        store(dst.add(at), &y, len);
+        store(slope.add(at), &z, len);
+    }
 }
 
 #[inline(always)]

@@ -28,6 +28,12 @@ pub(crate) trait Unary: 'static {
     }
 }
 
+/// A function of one float with its derivative.
+pub(crate) trait Pair: 'static {
+    /// Both.
+    fn eval<T: Float>(x: T) -> (T, T);
+}
+
 /// A function of two floats.
 pub(crate) trait Binary: 'static {
     /// The value.
@@ -50,7 +56,7 @@ pub(crate) fn address<T: Float>(kernel: Kernel, isa: Isa) -> Option<*const u8> {
             }
         };
     }
-    if !matches!(kernel.family(), Family::Unary | Family::Binary | Family::Ternary) {
+    if !matches!(kernel.family(), Family::Unary | Family::Pair | Family::Binary | Family::Ternary) {
         return None;
     }
     pick! {
@@ -96,5 +102,7 @@ pub(crate) fn address<T: Float>(kernel: Kernel, isa: Isa) -> Option<*const u8> {
         Lbeta => binary::<Lbeta>,
         GammaDrawGrad => binary::<GammaDrawGrad>,
         BetaInc => ternary::<BetaInc>,
+        SoftplusPair => pair::<SoftplusPair>,
+        LogSigmoidPair => pair::<LogSigmoidPair>,
     }
 }
