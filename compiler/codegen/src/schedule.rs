@@ -3,7 +3,8 @@
 //! A block's statements are reordered by readiness. Scalar work and views go first, since they cost next to nothing and
 //! unlock more; then kernel calls and loops; only when nothing else is ready, elementwise statements of one shape are collected
 //! into a group: all that are ready, and all that become ready by them, with the reductions over them at the end.
-//! The group that no later statement could still join is taken first. Ties go by program order, so the schedule is a
+//! Of these, what only later members of other groups read is left for later, where waiting costs no memory: it is computed where it is used. The
+//! group that no later statement could still join is taken first. Ties go by program order, so the schedule is a
 //! function of the program.
 
 use crate::emit::lowered_inline;
@@ -100,6 +101,11 @@ struct Graph {
     users: Vec<Vec<usize>>,
     waits: Vec<usize>,
     reduces: Vec<bool>,
+    /// Statements whose results a statement reads.
+    sources: Vec<Vec<usize>>,
+    /// Whether the block returns a result.
+    wanted: Vec<bool>,
+    done: Vec<bool>,
 }
 
 /// Orders a block. Without `fuse` every statement is a step of its own.
@@ -115,16 +121,30 @@ pub(crate) fn schedule(func: &Func<Det>, block: &Block<Det>, fuse: bool) -> Vec<
             .collect();
     }
     let mut def: HashMap<Var, usize> = HashMap::new();
-    let mut g = Graph { class: Vec::with_capacity(n), users: vec![Vec::new(); n], waits: vec![0; n], reduces: Vec::new() };
+    let mut g = Graph {
+        class: Vec::with_capacity(n),
+        users: vec![Vec::new(); n],
+        waits: vec![0; n],
+        reduces: Vec::new(),
+        sources: Vec::with_capacity(n),
+        wanted: vec![false; n],
+        done: vec![false; n],
+    };
     for (i, stmt) in block.stmts.iter().enumerate() {
         let deps: BTreeSet<usize> = reads(stmt).iter().filter_map(|v| def.get(v).copied()).collect();
         g.waits[i] = deps.len();
-        for d in deps {
-            g.users[d].push(i);
+        for d in &deps {
+            g.users[*d].push(i);
         }
+        g.sources.push(deps.into_iter().collect());
         g.class.push(classify(func, stmt));
         g.reduces.push(matches!(stmt.op, Op::Reduce { .. }));
         def.extend(stmt.outs.iter().map(|v| (*v, i)));
+    }
+    for v in block.results.iter().filter_map(|a| a.var()) {
+        if let Some(i) = def.get(&v) {
+            g.wanted[*i] = true;
+        }
     }
     // How many members of each class are still to come.
     let mut left: BTreeMap<Class, usize> = BTreeMap::new();
@@ -144,6 +164,7 @@ pub(crate) fn schedule(func: &Func<Det>, block: &Block<Det>, fuse: bool) -> Vec<
             Step::Group(v) | Step::Scalars(v) => v,
         };
         for i in done {
+            g.done[*i] = true;
             if let Some(l) = left.get_mut(&g.class[*i]) {
                 *l -= 1;
             }
@@ -176,19 +197,17 @@ fn next(g: &Graph, ready: &mut BTreeMap<Class, BTreeSet<usize>>, left: &BTreeMap
     if let Some(i) = ready.get_mut(&Class::Heavy).and_then(BTreeSet::pop_first) {
         return Some(Step::One(i));
     }
-    // Whether the class has members left out, and the members.
-    let mut best: Option<(bool, Vec<usize>)> = None;
+    // Whether all of it can wait and whether the class has members left out, and the members.
+    let mut best: Option<((bool, bool), Vec<usize>)> = None;
     for (class, set) in ready.iter().filter(|(_, s)| !s.is_empty()) {
         let group = closure(g, class, set);
         let missing = left.get(class).copied().unwrap_or(0).saturating_sub(group.len());
-        let cut = missing != 0;
-        let better = match &best {
-            Some((c, b)) if *c == cut => group.len() > b.len(),
-            Some(_) => !cut,
-            None => true,
-        };
+        let now = needed(g, &group);
+        let rank = (now.is_empty(), missing != 0);
+        let group = if now.is_empty() { group } else { now };
+        let better = best.as_ref().is_none_or(|(r, b)| rank < *r || rank == *r && group.len() > b.len());
         if better {
-            best = Some((cut, group));
+            best = Some((rank, group));
         }
     }
     let (_, group) = best?;
@@ -198,6 +217,35 @@ fn next(g: &Graph, ready: &mut BTreeMap<Class, BTreeSet<usize>>, left: &BTreeMap
         }
     }
     Some(Step::Group(group))
+}
+
+/// A group without what only other groups will read and what can wait: its operands stay in memory for others in any case.
+fn needed(g: &Graph, group: &[usize]) -> Vec<usize> {
+    let inside: BTreeSet<usize> = group.iter().copied().collect();
+    let outside = |i: usize| g.users[i].iter().filter(|u| !inside.contains(u) && !g.done[**u]);
+    let mut kept: BTreeSet<usize> = BTreeSet::new();
+    let mut open: Vec<usize> = group
+        .iter()
+        .copied()
+        .filter(|i| g.reduces[*i] || g.wanted[*i] || outside(*i).any(|u| g.class[*u] != g.class[*i]))
+        .collect();
+    loop {
+        while let Some(i) = open.pop() {
+            if kept.insert(i) {
+                open.extend(g.sources[i].iter().filter(|s| inside.contains(s)));
+            }
+        }
+        // What would keep an array alive that nothing else needs does not wait.
+        let stays = |i: &usize| {
+            g.sources[*i].iter().all(|s| inside.contains(s) && !kept.contains(s) || outside(*s).next().is_some() || g.wanted[*s])
+        };
+        let next = group.iter().find(|i| !kept.contains(i) && !stays(i));
+        match next {
+            Some(i) => open.push(*i),
+            None => break,
+        }
+    }
+    group.iter().copied().filter(|i| kept.contains(i)).collect()
 }
 
 /// Everything of one class that can be computed in a single loop from what is there now.
