@@ -10,6 +10,7 @@
 //! **Invariant:** no pass runs a program, knows the source language or does IO; a fault of a pass is a value ([`OptError`]).
 
 pub mod pipeline;
+mod reciprocals;
 
 mod cse;
 mod dce;
@@ -23,4 +24,5 @@ pub use dce::dce;
 pub use inline_calls::{call_ordinals, inline_calls, inlined_site};
 pub use licm::licm;
 pub use pipeline::{OptError, PassManager, PassTiming, When};
+pub use reciprocals::reciprocals;
 pub use simplify::{SimplifyOptions, simplify, simplify_det};

@@ -2,7 +2,7 @@
 //!
 //! This is the only place that orders passes.
 
-use crate::{SimplifyOptions, cse, dce, inline_calls, licm, simplify_det};
+use crate::{SimplifyOptions, cse, dce, inline_calls, licm, reciprocals, simplify_det};
 use ppl_core::{Det, Func, Module, verify};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -64,6 +64,14 @@ const PIPELINE: &[Pass] = &[
     Pass { name: "licm", run: |f, _, _| licm(f) },
     Pass { name: "cse", run: |f, _, _| cse(f) },
     Pass { name: "simplify", run: |f, _, o| simplify_det(f, o) },
+    Pass {
+        name: "reciprocals",
+        run: |f, _, o| {
+            if o.after_vjp && o.reassociate {
+                reciprocals(f)
+            }
+        },
+    },
     Pass { name: "cse", run: |f, _, _| cse(f) },
     Pass { name: "dce", run: |f, _, _| dce(f) },
 ];

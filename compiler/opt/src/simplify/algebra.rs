@@ -11,7 +11,10 @@
 //! reassociating   (x + c) + d = x + (c + d)    (x * c) * d = x * (c * d)
 //!                 pow(x, n) = products, n = 2, 3, 4, -1, -2   pow(x, 1/2) = sqrt x
 //!                 log exp x = x  log sigmoid x = log_sigmoid x                  log1p exp x = softplus x
-//!                 x*c + x*d = x * (c + d)
+//!                 x*c + x*d = x * (c + d)         (x * c) * (y * d) = (x * y) * (c * d)
+//!                 x / c = x * (1 / c)             x - c = x + -c
+//!                 (x + c) + (y + d) = (x + y) + (c + d), so for -        (x + y) - x = y    (x - y) + y = x
+//!                 (x * y) / x = y
 //!                 select(c, select(c, x, _), y) = select(c, x, y)
 //!                 c * select(d, x, 0) = select(d, c * x, 0)                     so for -select
 //!                 select(c, x, 0) + select(c, 0, y) = select(c, x, y)           so where one side is 0
@@ -139,7 +142,7 @@ impl<S: Stage> Cx<'_, S> {
     fn binary(&mut self, p: Prim, a: Atom, b: Atom, ty: &Ty) -> Option<Rewrite<S>> {
         match p {
             Prim::Add => self.add(a, b, ty),
-            Prim::Sub => self.sub(a, b),
+            Prim::Sub => self.sub(a, b, ty),
             Prim::Mul => self.mul(a, b, ty),
             Prim::Div => self.div(a, b, ty),
             Prim::Pow => self.pow(a, b, ty),
@@ -182,6 +185,12 @@ impl<S: Stage> Cx<'_, S> {
             return None;
         }
         let ((x, c), (y, d)) = (self.multiple(a), self.multiple(b));
+        if let Some(z) = self.difference_added(a, b).or_else(|| self.difference_added(b, a)) {
+            return Some(Rewrite::Atom(z));
+        }
+        if let Some(moved) = self.offsets(a, b, Prim::Add, ty) {
+            return Some(moved);
+        }
         // Twice the same, with two factors: one product. A sum `x + x` stays.
         if same_atom(x, y) && (c != 1.0 || d != 1.0) && x.var().is_some() {
             return usable(c + d).map(|e| prim(Prim::Mul, &[x, e]));
@@ -189,14 +198,46 @@ impl<S: Stage> Cx<'_, S> {
         self.added_selects(a, b, ty)
     }
 
-    fn sub(&mut self, a: Atom, b: Atom) -> Option<Rewrite<S>> {
+    fn sub(&mut self, a: Atom, b: Atom, ty: &Ty) -> Option<Rewrite<S>> {
         if self.is_num(b, 0.0) {
             return Some(Rewrite::Atom(a));
         }
         if self.is_num(a, 0.0) {
             return Some(prim(Prim::Neg, &[b]));
         }
-        self.unary_of(b, Prim::Neg).map(|y| prim(Prim::Add, &[a, y]))
+        if let Some(y) = self.unary_of(b, Prim::Neg) {
+            return Some(prim(Prim::Add, &[a, y]));
+        }
+        if !self.options.reassociate || ty.dtype != DType::Float {
+            return None;
+        }
+        if let Some(c) = self.real_lit(b) {
+            return Some(prim(Prim::Add, &[a, Atom::float(-c)]));
+        }
+        if let Some((x, y)) = self.binary_of(a, Prim::Add) {
+            if self.same_value(x, b) {
+                return Some(Rewrite::Atom(y));
+            }
+            if self.same_value(y, b) {
+                return Some(Rewrite::Atom(x));
+            }
+        }
+        self.offsets(a, b, Prim::Sub, ty)
+    }
+
+    /// `x` where `a = x - b`.
+    fn difference_added(&self, a: Atom, b: Atom) -> Option<Atom> {
+        let (x, y) = self.binary_of(a, Prim::Sub)?;
+        (self.same_value(y, b) && !self.same_value(x, y)).then_some(x)
+    }
+
+    /// A sum or difference of two values to each of which a literal is added: one literal is.
+    fn offsets(&mut self, a: Atom, b: Atom, p: Prim, ty: &Ty) -> Option<Rewrite<S>> {
+        let ((x, c), (y, d)) = (self.constant_operand(a, Prim::Add)?, self.constant_operand(b, Prim::Add)?);
+        let e = usable(if p == Prim::Sub { c - d } else { c + d })?;
+        let shape = if self.shape(x).is_empty() { self.shape(y) } else { self.shape(x) }.to_vec();
+        let z = self.emit_prim(p, &[x, y], Ty::new(ty.dtype, shape));
+        Some(prim(Prim::Add, &[z, e]))
     }
 
     fn mul(&mut self, a: Atom, b: Atom, ty: &Ty) -> Option<Rewrite<S>> {
@@ -227,6 +268,15 @@ impl<S: Stage> Cx<'_, S> {
         if let (Some(x), Some(y)) = (self.unary_of(a, Prim::Neg), self.unary_of(b, Prim::Neg)) {
             return Some(prim(Prim::Mul, &[x, y]));
         }
+        if self.options.reassociate
+            && ty.dtype == DType::Float
+            && let (Some((x, c)), Some((y, d))) = (self.constant_operand(a, Prim::Mul), self.constant_operand(b, Prim::Mul))
+            && let Some(e) = usable(c * d)
+        {
+            let shape = if self.shape(x).is_empty() { self.shape(y) } else { self.shape(x) }.to_vec();
+            let z = self.emit_prim(Prim::Mul, &[x, y], Ty::float(shape));
+            return Some(prim(Prim::Mul, &[z, e]));
+        }
         (same_atom(a, b) && ty.dtype == DType::Float).then(|| prim(Prim::Square, &[a]))
     }
 
@@ -243,8 +293,16 @@ impl<S: Stage> Cx<'_, S> {
         if self.is_num(a, 1.0) {
             return Some(prim(Prim::Recip, &[b]));
         }
-        let c = self.real_lit(b)?;
-        is_power_of_two(c).then(|| prim(Prim::Mul, &[a, Atom::float(1.0 / c)]))
+        let Some(c) = self.real_lit(b) else {
+            let (x, y) = self.binary_of(a, Prim::Mul).filter(|_| self.options.reassociate)?;
+            return match (self.same_value(x, b), self.same_value(y, b)) {
+                (true, _) => Some(Rewrite::Atom(y)),
+                (_, true) => Some(Rewrite::Atom(x)),
+                _ => None,
+            };
+        };
+        let moderate = c.abs() > 1e-30 && c.abs() < 1e30 && self.options.reassociate;
+        (moderate || is_power_of_two(c)).then(|| prim(Prim::Mul, &[a, Atom::float(1.0 / c)]))
     }
 
     fn pow(&mut self, a: Atom, b: Atom, ty: &Ty) -> Option<Rewrite<S>> {
