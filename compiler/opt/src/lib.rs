@@ -12,6 +12,7 @@
 pub mod pipeline;
 mod reciprocals;
 
+mod columns;
 mod cse;
 mod dce;
 mod inline_calls;
@@ -19,6 +20,7 @@ mod licm;
 mod simplify;
 mod util;
 
+pub use columns::columns;
 pub use cse::cse;
 pub use dce::dce;
 pub use inline_calls::{call_ordinals, inline_calls, inlined_site};

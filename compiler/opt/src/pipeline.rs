@@ -2,7 +2,7 @@
 //!
 //! This is the only place that orders passes.
 
-use crate::{SimplifyOptions, cse, dce, inline_calls, licm, reciprocals, simplify_det};
+use crate::{SimplifyOptions, columns, cse, dce, inline_calls, licm, reciprocals, simplify_det};
 use ppl_core::{Det, Func, Module, verify};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -56,7 +56,7 @@ struct Pass {
 }
 
 /// In order. `inline_calls` comes first, since moving or merging calls would change the numbers of their draws; `licm`
-/// uncovers repeats across loops for `cse`, `cse` equal operands for the second `simplify`.
+/// uncovers repeats across loops for `cse`, `cse` equal operands for the second `simplify`. `columns` needs to see all that is left.
 const PIPELINE: &[Pass] = &[
     Pass { name: "inline_calls", run: |f, dets, _| inline_calls(f, dets) },
     Pass { name: "simplify", run: |f, _, o| simplify_det(f, o) },
@@ -74,6 +74,14 @@ const PIPELINE: &[Pass] = &[
     },
     Pass { name: "cse", run: |f, _, _| cse(f) },
     Pass { name: "dce", run: |f, _, _| dce(f) },
+    Pass {
+        name: "columns",
+        run: |f, _, o| {
+            if o.after_vjp && o.reassociate {
+                columns(f)
+            }
+        },
+    },
 ];
 
 /// A verifier: says what is wrong with a function.

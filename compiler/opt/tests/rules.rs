@@ -372,3 +372,91 @@ fn multiples_of_one_value_are_added_up() {
     );
     assert_eq!(only(&f), &Op::Prim(Prim::Mul, vec![Atom::Var(f.params[0]), Atom::float(2.0)]));
 }
+
+/// Values of a function of one real array, before and after the last passes.
+fn both_ways(shape: &[usize], build: impl Fn(&mut Builder<Det>, Atom) -> Vec<Atom>) -> (Func<Det>, Vec<Vec<f64>>, Vec<Vec<f64>>) {
+    let mut b = Builder::new("f");
+    let x = b.param("x", Ty::float(shape.to_vec())).into();
+    let results = build(&mut b, x);
+    let plain = b.finish(results);
+    let mut f = plain.clone();
+    PassManager::default().run(&mut f, &[], When::AfterVjp).expect("the passes");
+    let run = |f: &Func<Det>| -> Vec<Vec<f64>> {
+        let n: usize = shape.iter().product();
+        let values: Vec<f64> = (0..n).map(|i| ((i * 37) % 101) as f64 / 50.0 - 1.0).collect();
+        let x = candle_core::Tensor::from_vec(values, shape, &candle_core::Device::Cpu).expect("a tensor");
+        let out = Interp::new(&[]).run(f, &[x]).expect("a run");
+        out.iter().map(|t| t.flatten_all().and_then(|t| t.to_vec1::<f64>()).expect("reals")).collect()
+    };
+    let (before, after) = (run(&plain), run(&f));
+    (f, before, after)
+}
+
+#[track_caller]
+fn close(a: &[Vec<f64>], b: &[Vec<f64>]) {
+    assert_eq!(a.len(), b.len());
+    let pairs = a.iter().flatten().zip(b.iter().flatten());
+    pairs.for_each(|(x, y)| assert!((x - y).abs() < 1e-12 * (1.0 + x.abs()), "{x} and {y}"));
+}
+
+/// The importance-weighted bound's shape of work: rows are summed, and read what is summed of them.
+fn by_rows(b: &mut Builder<Det>, x: Atom, keep: bool) -> Vec<Atom> {
+    let shape = b.ty(x).shape;
+    let y = b.mul(x, Atom::float(0.5));
+    let m = b.reduce(ReduceOp::Max, y, &[1]);
+    let wide = b.broadcast(m, &shape, &[0]);
+    let column = b.reduce(ReduceOp::Sum, y, &[0]);
+    let tall = b.broadcast(column, &shape, &[1]);
+    let d = b.sub(y, wide);
+    let e = b.un(Prim::Exp, d);
+    let t = b.mul(e, tall);
+    let s = b.reduce(ReduceOp::Sum, t, &[1]);
+    let all = b.sum_all(t);
+    if keep { vec![s, all, t] } else { vec![s, all] }
+}
+
+#[test]
+fn short_rows_become_columns() {
+    let (f, before, after) = both_ways(&[40, 5], |b, x| by_rows(b, x, false));
+    close(&before, &after);
+    assert!(f.body.stmts.iter().any(|s| f.ty(s.outs[0]).shape == [5, 40]), "{}", print_func(&f, None));
+    // Rows that are returned, long ones, and few of them, stay.
+    for (shape, keep) in [([40, 5], true), ([40, 50], false), ([10, 5], false)] {
+        let (f, before, after) = both_ways(&shape, |b, x| by_rows(b, x, keep));
+        close(&before, &after);
+        assert!(f.body.stmts.iter().all(|s| f.ty(s.outs[0]).shape != [shape[1], shape[0]]), "{}", print_func(&f, None));
+    }
+}
+
+#[test]
+fn divisions_by_one_value_become_one() {
+    let (f, before, after) = both_ways(&[20], |b, x| {
+        let s = b.sum_all(x);
+        let y = b.add(s, Atom::float(3.0));
+        let p = b.div(x, y);
+        let one = b.add(x, Atom::float(2.0));
+        let (q, r) = (b.div(p, one), b.div(Atom::float(1.5), one));
+        let third = b.add(x, Atom::float(5.0));
+        let last = b.div(x, third);
+        vec![q, r, last]
+    });
+    close(&before, &after);
+    let count = |p: Prim| ops(&f).iter().filter(|o| matches!(o, Op::Prim(q, _) if *q == p)).count();
+    assert_eq!((count(Prim::Recip), count(Prim::Div)), (2, 1), "{}", print_func(&f, None));
+}
+
+#[test]
+fn what_is_added_and_taken_away_again_is_gone() {
+    let (f, before, after) = both_ways(&[20], |b, x| {
+        let m = b.sum_all(x);
+        let scaled = b.mul(x, Atom::float(1.25));
+        let y = b.add(m, scaled);
+        let back = b.sub(y, m);
+        let again = b.sub(back, x);
+        let z = b.add(again, x);
+        let p = b.mul(z, m);
+        vec![b.div(p, m)]
+    });
+    close(&before, &after);
+    assert_eq!(only(&f), &Op::Prim(Prim::Mul, vec![Atom::Var(f.params[0]), Atom::float(1.25)]));
+}
