@@ -389,7 +389,8 @@ impl<S: Stage> Cx<'_, S> {
             return None;
         }
         let mut of = |x: Atom| match self.real_lit(x) {
-            Some(v) if v == 0.0 => Some(Atom::float(0.0)),
+            // A zero of either sign.
+            Some(0.0) => Some(Atom::float(0.0)),
             Some(v) => usable(v * c),
             None => {
                 let ty = self.ty(x);
