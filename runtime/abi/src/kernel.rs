@@ -213,6 +213,9 @@ kernels! {
     MaxRows, "max_rows", Rows, ROWS;
     /// `(dst, src, rows, cols)`: `dst[c] = sum_r src[r, c]`; 0 if there are no rows.
     SumCols, "sum_cols", Rows, ROWS;
+    /// `(dst, src, index: int, rows, cols, len)`: `dst[r, c] = src[index[r], c]`, indices clamped to `0 .. len`, `len > 0`. Rows that come next are
+    /// fetched early: they may lie anywhere in memory.
+    GatherRows, "gather_rows", Rows, GATHER_ROWS;
 }
 
 #[cfg(test)]

@@ -102,6 +102,8 @@ pub(crate) const DRAW_ROWS: &[Arg] =
     &[out_int("dst"), input("p"), count("p_row_stride"), count("k"), count("n"), SEED, SITE, STEP, TIME];
 pub(crate) const DRAW_PERMUTATION: &[Arg] = &[out_int("dst"), count("n"), SEED, SITE, STEP, TIME];
 pub(crate) const DRAW_MINIBATCH: &[Arg] = &[out_int("dst"), count("data"), count("n"), SEED, SITE, STEP, TIME];
+pub(crate) const GATHER_ROWS: &[Arg] =
+    &[out("dst"), input("src"), input_int("index"), count("rows"), count("cols"), count("len")];
 pub(crate) const GEMM: &[Arg] = &[
     out("c"),
     input("a"),

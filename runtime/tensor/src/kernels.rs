@@ -373,9 +373,26 @@ pub fn triangular_solve<T: Float>(dst: &mut [T], a: &[T], b: &[T], n: usize, m: 
     Ok(())
 }
 
-/// A row kernel other than `cumsum_rows`, on `rows` rows of `cols`.
+/// Rows of `cols` elements of `src` at these indices, clamped to those that there are; none of none.
+pub fn gather_rows<T: Float>(dst: &mut [T], src: &[T], index: &[i64], cols: usize) -> Result {
+    let kernel = Kernel::GatherRows;
+    let len = batch_of(kernel, "src", src.len(), Some(cols))?;
+    length(kernel, "dst", index.len().checked_mul(cols), dst.len())?;
+    if len == 0 && !dst.is_empty() {
+        return Err(KernelError::Length { kernel, argument: "src", expected: cols, found: 0 });
+    }
+    call!(
+        kernel,
+        T,
+        (*mut T, *const T, *const i64, usize, usize, usize),
+        (dst.as_mut_ptr(), src.as_ptr(), index.as_ptr(), index.len(), cols, len)
+    );
+    Ok(())
+}
+
+/// A row kernel other than `cumsum_rows` and `gather_rows`, on `rows` rows of `cols`.
 pub fn rows<T: Float>(kernel: Kernel, dst: &mut [T], src: &[T], rows: usize, cols: usize) -> Result {
-    family(kernel, kernel.family() == Family::Rows && kernel != Kernel::CumsumRows)?;
+    family(kernel, kernel.family() == Family::Rows && !matches!(kernel, Kernel::CumsumRows | Kernel::GatherRows))?;
     let all = rows.checked_mul(cols);
     length(kernel, "src", all, src.len())?;
     let out = match kernel {

@@ -17,6 +17,7 @@ pub(crate) fn address<T: Float>(kernel: Kernel, isa: Isa) -> Option<*const u8> {
         Kernel::SumRows => Some(sum_rows::<T>(isa)),
         Kernel::MaxRows => Some(max_rows::<T>(isa)),
         Kernel::SumCols => Some(sum_cols::<T>(isa)),
+        Kernel::GatherRows => Some(gather_rows::<T>(isa)),
         _ => None,
     }
 }
@@ -27,6 +28,10 @@ per_isa! { log_softmax_rows = log_softmax_body[T: Float](dst: *mut T, src: *cons
 per_isa! { cumsum_rows = cumsum_body[T: Float](dst: *mut T, src: *const T, rows: usize, cols: usize, reverse: usize) }
 per_isa! { sum_rows = sum_body[T: Float](dst: *mut T, src: *const T, rows: usize, cols: usize) }
 per_isa! { max_rows = max_body[T: Float](dst: *mut T, src: *const T, rows: usize, cols: usize) }
+per_isa! {
+    gather_rows = gather_rows_body[T: Float](
+        dst: *mut T, src: *const T, index: *const i64, rows: usize, cols: usize, len: usize)
+}
 per_isa! { sum_cols = sum_cols_body[T: Float](dst: *mut T, src: *const T, rows: usize, cols: usize) }
 
 /// A reduction: `join` over `map` of the elements. A trait, as closures would not be compiled for the instruction set.
@@ -255,6 +260,41 @@ unsafe fn max_body<T: Float>(dst: *mut T, src: *const T, rows: usize, cols: usiz
         // SAFETY: row `r` of `src`, element `r` of `dst`.
         unsafe { *dst.add(r) = reduce(src.add(r * cols), cols, Max) }
     }
+}
+
+/// Rows that are fetched before they are copied.
+const AHEAD: usize = 6;
+/// Bytes of a row that are fetched early at most; the processor goes on by itself.
+const EARLY: usize = 1024;
+
+#[inline(always)]
+unsafe fn gather_rows_body<T: Float>(dst: *mut T, src: *const T, index: *const i64, rows: usize, cols: usize, len: usize) {
+    // SAFETY: row `r` of the index exists, and is clamped to a row of `src`.
+    let row = |r: usize| unsafe { src.add((*index.add(r)).clamp(0, len as i64 - 1) as usize * cols) };
+    let bytes = (cols * size_of::<T>()).min(EARLY);
+    for r in 0..rows {
+        if r + AHEAD < rows {
+            let next = row(r + AHEAD).cast::<u8>();
+            for at in (0..bytes).step_by(64) {
+                fetch(next.wrapping_add(at));
+            }
+        }
+        // SAFETY: `cols` elements each, of different buffers.
+        unsafe { std::ptr::copy_nonoverlapping(row(r), dst.add(r * cols), cols) }
+    }
+}
+
+/// Asks for a line of memory, if the machine can be asked.
+#[inline(always)]
+fn fetch(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which reads nothing.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }
 
 #[inline(always)]

@@ -4,7 +4,11 @@ use super::{Emitter, Result};
 use crate::CodegenError;
 use crate::view::{Loc, View, dense_strides};
 use cranelift::prelude::*;
+use ppl_abi::Kernel;
 use ppl_core::{Atom, DType, Prim, Var};
+
+/// Rows of at least this many reals are gathered by a kernel.
+const LONG_ROW: usize = 8;
 
 impl Emitter<'_, '_> {
     /// `min(max(i, 0), n - 1)`.
@@ -62,6 +66,15 @@ impl Emitter<'_, '_> {
             let (iv, t2) = self.dense(idx)?;
             let (xp, ip, dp) = (self.pointer(&xv)?, self.pointer(&iv)?, self.pointer(&dst)?);
             let strides = dense_strides(&row);
+            if lanes == 1 && tx.dtype == DType::Float && len >= LONG_ROW {
+                let sizes = [per_lane, len, n].map(|x| self.iconst(x as i64));
+                self.call_kernel(Kernel::GatherRows, &[&[dp, xp, ip], &sizes[..]].concat())?;
+                for t in [t1, t2].into_iter().flatten() {
+                    self.free(t);
+                }
+                self.bind_owned(out, dst);
+                return Ok(());
+            }
             self.repeat(lanes as i64, 1, &mut |e, b| {
                 let xb = e.offset_by(xp, b, (n * len) as i64 * size);
                 let first = e.iconst(per_lane as i64);

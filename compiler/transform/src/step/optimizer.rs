@@ -121,8 +121,10 @@ impl Rates {
             OptimizerKind::Adam { beta1, beta2, .. } => {
                 let updates = b.add(s, Atom::float(1.0));
                 let mut correction = |beta: f64| {
-                    let power = b.prim(Prim::Pow, &[Atom::float(beta), updates]);
-                    b.sub(Atom::float(1.0), power)
+                    // 1 - beta^t, without cancellation and without a power.
+                    let exponent = b.mul(updates, Atom::float(beta.ln()));
+                    let less = b.un(Prim::Expm1, exponent);
+                    b.prim(Prim::Neg, &[less])
                 };
                 Some((correction(beta1), correction(beta2)))
             }
