@@ -60,14 +60,16 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     let schools_model = "examples/eight_schools/noncentered.ppl";
     add("start", &|| Ok(vec![start_up(&s, "start to first gradient, cone", "examples/cone/cone.ppl", "cone")]))?;
     add("start", &|| Ok(vec![start_up(&s, "start to first gradient, eight schools", schools_model, "schools")]))?;
+    add("start", &|| first_gradients(&s))?;
     add("check", &|| Ok(vec![check(&s)]))?;
     add("compile", &|| Ok(vec![compile(&s)]))?;
     add("cone", &|| Ok(vec![cone(&s, "cone ELBO, 64 particles, f32, 1 thread", "elbo")]))?;
     add("cone", &|| Ok(vec![cone(&s, "cone IWELBO(5), 64 particles, f32, 1 thread", "iwelbo(5)")]))?;
-    add("schools", &|| Ok(vec![schools(&s)]))?;
+    add("schools", &|| Ok(vec![schools(&s), schools_steps(&s)]))?;
     add("discrete", &|| Ok(vec![discrete(&s)]))?;
     add("logistic", &|| logistic(&s))?;
     add("vae", &|| vae(&s))?;
+    add("memory", &|| memory(&s))?;
     let table = table(&rows);
     super::print(&table);
     let json: Vec<Value> = rows
@@ -300,6 +302,134 @@ fn schools(s: &Settings) -> Row {
     Row { what: "eight schools, 10,000 Adam steps, 10 particles, whole process", unit: "ms", more: false, ours, peers }
 }
 
+fn schools_steps(s: &Settings) -> Row {
+    let args = ["examples/eight_schools/noncentered.ppl", "--steps", "300000", "--particles", "10", "--using", "adam(0.01)"];
+    let args = [&args[..], &["--precision", "f32"]].concat();
+    let (ours, peers) = in_turn(
+        s,
+        &|| speed(&args),
+        &[
+            ("JAX, whole loop compiled", &|| {
+                peer_field(s, "schools_jax.py", &["--mode", "scan", "--steps", "20000"], "steps_per_s", 1.0)
+            }),
+            ("NumPyro, whole loop compiled", &|| peer_field(s, "schools_numpyro.py", &[], "steps_per_s", 1.0)),
+        ],
+    );
+    Row { what: "eight schools, 10 particles, Adam, f32", unit: "steps/s", more: true, ours, peers }
+}
+
+/// Sum of fields of a peer's output, in seconds, as milliseconds: what passes before its first gradient, Python's own start left out.
+fn peer_start(s: &Settings, script: &str, args: &[&str], fields: &[&str]) -> Option<f64> {
+    let text = timed(&mut peer(s, script, args)?)?.0;
+    fields.iter().map(|f| field(&text, f)).sum::<Option<f64>>().map(|v| v * 1e3)
+}
+
+/// Start to first gradient of the larger workloads: the whole process of a one-step fit, data included.
+fn first_gradients(s: &Settings) -> Result<Vec<Row>, String> {
+    let images = images(512)?;
+    let regression = regression()?;
+    let one = |model: &'static str, data: Vec<String>| {
+        move || {
+            let mut args = vec!["fit", model, "--quiet", "--no-save", "--steps", "1", "--draws", "1", "--precision", "f32"];
+            data.iter().for_each(|d| args.extend(["--data", d.as_str()]));
+            Some(timed(&mut ppl(&args))?.1)
+        }
+    };
+    let mut out = Vec::new();
+    let x = vec![format!("x={images}")];
+    let (ours, peers) = in_turn(
+        s,
+        &one("tests/bench/models/vae.ppl", x),
+        &[("JAX", &|| peer_start(s, "vae_jax.py", &["--batches", "512"], &["import_s", "trace_s", "compile_s"]))],
+    );
+    out.push(Row { what: "start to first gradient, VAE, batch 512", unit: "ms", more: false, ours, peers });
+    let (ours, peers) = in_turn(
+        s,
+        &one("tests/bench/models/minibatch.ppl", regression.to_vec()),
+        &[("JAX", &|| {
+            peer_start(s, "logreg_jax.py", &["--mode", "step", "--batch", "512", "--steps", "1"], &["import_s", "first_call_s"])
+        })],
+    );
+    out.push(Row { what: "start to first gradient, logistic regression, minibatch", unit: "ms", more: false, ours, peers });
+    let (ours, peers) = in_turn(
+        s,
+        &one("tests/bench/models/discrete.ppl", Vec::new()),
+        &[("JAX", &|| peer_start(s, "discrete.py", &["--peer", "jax"], &["import_s", "trace_s", "compile_s"]))],
+    );
+    out.push(Row { what: "start to first gradient, 10 Bernoulli latents", unit: "ms", more: false, ours, peers });
+    Ok(out)
+}
+
+/// Largest resident memory of a process in MB, read while it runs.
+fn peak(command: &mut Command) -> Option<f64> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = None;
+    loop {
+        if let Ok(text) = fs::read_to_string(&status) {
+            let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+            let kb = line.and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok());
+            most = kb.map(|k| k / 1024.0).or(most);
+        }
+        if let Some(done) = child.try_wait().ok()? {
+            return most.filter(|_| done.success());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+/// Peak memory of whole processes.
+fn memory(s: &Settings) -> Result<Vec<Row>, String> {
+    let images = format!("x={}", images(512)?);
+    let regression = regression()?;
+    let fit = |model: &'static str, more: Vec<String>| {
+        move || {
+            let mut args = vec!["fit", model, "--quiet", "--no-save", "--precision", "f32"];
+            args.extend(more.iter().map(String::as_str));
+            peak(&mut ppl(&args))
+        }
+    };
+    let words = |text: &str| text.split(' ').map(str::to_string).collect::<Vec<_>>();
+    let theirs = |script: &'static str, args: &'static [&'static str]| move || peer_field(s, script, args, "max_rss_mb", 1.0);
+    let data: Vec<String> = regression.iter().flat_map(|d| ["--data".to_string(), d.clone()]).collect();
+    let mut out = Vec::new();
+    let mut add = |what: &'static str, ours: Measure<'_>, peer: Measure<'_>| {
+        let (ours, peers) = in_turn(s, ours, &[("JAX", peer)]);
+        out.push(Row { what, unit: "MB", more: false, ours, peers });
+    };
+    add(
+        "peak memory, cone ELBO",
+        &fit("examples/cone/cone.ppl", words("--objective elbo --steps 20000")),
+        &theirs("cone_jax.py", &["--objective", "elbo", "--mode", "scan"]),
+    );
+    add(
+        "peak memory, eight schools",
+        &fit("examples/eight_schools/noncentered.ppl", words("--steps 10000 --particles 10")),
+        &theirs("schools_jax.py", &["--mode", "scan"]),
+    );
+    add(
+        "peak memory, 10 Bernoulli latents",
+        &fit("tests/bench/models/discrete.ppl", words("--steps 100")),
+        &theirs("discrete.py", &["--peer", "jax"]),
+    );
+    add(
+        "peak memory, logistic regression, full batch",
+        &fit("tests/bench/models/logistic.ppl", [data.clone(), words("--steps 200")].concat()),
+        &theirs("logreg_jax.py", &["--mode", "scan", "--steps", "200"]),
+    );
+    add(
+        "peak memory, logistic regression, minibatch 512",
+        &fit("tests/bench/models/minibatch.ppl", [data, words("--steps 20000")].concat()),
+        &theirs("logreg_jax.py", &["--mode", "scan", "--batch", "512", "--steps", "20000"]),
+    );
+    add(
+        "peak memory, VAE, batch 512",
+        &fit("tests/bench/models/vae.ppl", [vec!["--data".into(), images], words("--steps 50 --draws 1")].concat()),
+        &theirs("vae_jax.py", &["--batches", "512"]),
+    );
+    Ok(out)
+}
+
 /// Milliseconds of a gradient of a model in process.
 fn gradient(args: &[&str]) -> Option<f64> {
     let (model, args) = args.split_first()?;
@@ -322,7 +452,8 @@ fn discrete(s: &Settings) -> Row {
     Row { what: "10 Bernoulli latents, 1,000 particles, REINFORCE gradient", unit: "ms", more: false, ours, peers }
 }
 
-fn logistic(s: &Settings) -> Result<Vec<Row>, String> {
+/// Writes the data of the regressions: the arguments of `--data`.
+fn regression() -> Result<[String; 2], String> {
     let (n, d) = (50_000, 50);
     let mut r = data::Numbers::new(20_240_620);
     let x: Vec<f64> = (0..n * d).map(|_| r.normal()).collect();
@@ -337,12 +468,20 @@ fn logistic(s: &Settings) -> Result<Vec<Row>, String> {
     let (x_file, label_file) = ("target/bench-X.npy", "target/bench-label.npy");
     data::write_reals(x_file, &[n, d], &x)?;
     data::write_bools(label_file, &[n], &label)?;
+    Ok([format!("X={x_file}"), format!("label={label_file}")])
+}
+
+fn logistic(s: &Settings) -> Result<Vec<Row>, String> {
+    let [x, label] = regression()?;
     let mut out = Vec::new();
-    for (what, precision, more) in
-        [("logistic regression, 50,000 x 50, full batch, f32", "f32", None), ("the same in f64", "f64", Some("--x64"))]
-    {
-        let (x, label) = (format!("X={x_file}"), format!("label={label_file}"));
-        let args = ["tests/bench/models/logistic.ppl", "--data", &x, "--data", &label, "--precision", precision];
+    let (full, part) = ("tests/bench/models/logistic.ppl", "tests/bench/models/minibatch.ppl");
+    for (what, model, precision, more) in [
+        ("logistic regression, 50,000 x 50, full batch, f32", full, "f32", &[][..]),
+        ("the same in f64", full, "f64", &["--x64"][..]),
+        ("logistic regression, 50,000 x 50, minibatch 512, f32", part, "f32", &["--batch", "512", "--steps", "20000"][..]),
+        ("minibatches in f64", part, "f64", &["--batch", "512", "--steps", "20000", "--x64"][..]),
+    ] {
+        let args = [model, "--data", &x, "--data", &label, "--precision", precision];
         let mut theirs = vec!["--mode", "scan"];
         theirs.extend(more);
         let (ours, peers) = in_turn(
@@ -355,6 +494,19 @@ fn logistic(s: &Settings) -> Result<Vec<Row>, String> {
     Ok(out)
 }
 
+/// Pixels of random images.
+fn pixels(batch: usize) -> Vec<bool> {
+    let mut r = data::Numbers::new(1);
+    (0..batch * 784).map(|_| r.uniform() < 0.3).collect()
+}
+
+/// Writes random images; the file.
+fn images(batch: usize) -> Result<&'static str, String> {
+    let file = "target/bench-images.npy";
+    data::write_bools(file, &[batch, 784], &pixels(batch))?;
+    Ok(file)
+}
+
 fn vae(s: &Settings) -> Result<Vec<Row>, String> {
     let mut out = Vec::new();
     for (what, batch, threads) in [
@@ -365,8 +517,7 @@ fn vae(s: &Settings) -> Result<Vec<Row>, String> {
         ("batch 1024", 1024, "2"),
         ("batch 512, one thread", 512, "1"),
     ] {
-        let mut r = data::Numbers::new(1);
-        let rows: Vec<Vec<bool>> = (0..batch).map(|_| (0..784).map(|_| r.uniform() < 0.3).collect()).collect();
+        let rows: Vec<Vec<bool>> = pixels(batch).chunks(784).map(<[bool]>::to_vec).collect();
         let file = "target/bench-vae.json";
         fs::write(file, json!({ "N": batch, "x": rows }).to_string()).map_err(|e| format!("{file}: {e}"))?;
         let file = fs::canonicalize(file).map_err(|e| format!("{file}: {e}"))?;
