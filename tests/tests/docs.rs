@@ -1,7 +1,7 @@
 //! Documents say what is: code blocks check, generated pages are fresh, every diagnostic has its page.
 
 use ppl_check::FitOverrides;
-use ppl_core::{BUILTINS, PRIMS, Topic};
+use ppl_core::{BUILTINS, Lower, PRIMS, Topic};
 use ppl_diag::CODES;
 use ppl_driver::{Cx, Source, analyse, check_source};
 use ppl_tests::blocks::{Block, blocks, typed};
@@ -144,7 +144,13 @@ fn library_page_is_fresh() {
     }
     out.push_str("\n## Elementwise functions and operators\n\nThey act on arrays element by element.\n\n");
     for p in PRIMS.iter().flat_map(|t| t.iter()) {
-        let _ = writeln!(out, "- `{}{}` {} Example: {}.", p.name, p.sig, p.doc, example(p.example));
+        let error = match p.lower {
+            Lower::Kernel(k) => k.ulps().map_or(String::new(), |(double, single)| {
+                format!(" Within {double} ulp in double precision, {single} in single precision.")
+            }),
+            _ => String::new(),
+        };
+        let _ = writeln!(out, "- `{}{}` {}{error} Example: {}.", p.name, p.sig, p.doc, example(p.example));
     }
     bless(&root().join("spec/library.md"), &out).unwrap_or_else(|e| panic!("{e}"));
 }

@@ -292,7 +292,7 @@ impl<S: ElabStage> FnElab<'_, S> {
             .label(span, "exponentiates the log density, of which there is only an estimate")
             .label(g.span, "its mean over minibatches is the log density, that of its exponential is not the density")
             .help(
-                "integrate out the choices of one datum: a `gen` for it, and `y[n] ~ datum(n)` with `gen datum(n) = marginal ..` in the loop",
+                "integrate out the choices of one datum, in the loop: `gen datum(..) { z ~ ..;  y ~ .. }` and `d[n] ~ marginal { y } of datum(..) by enumeration`, given `d.y`",
             );
             return self.fail(d);
         }

@@ -18,6 +18,9 @@ pub const STAGES: &[&str] = &["ast", "core", "inline", "smooth", "strategies", "
 
 const COMPILER_FAULT: Code = Code("E0903");
 
+/// Bytes of stacked carries from which on a scan's memory counts more than its time.
+const CHECKPOINT: usize = 64 << 20;
+
 /// What a compilation keeps account of.
 #[derive(Debug, Default)]
 pub struct Cx {
@@ -31,6 +34,8 @@ pub struct Cx {
     pub skip: Vec<String>,
     /// Leave out rules that change rounding.
     pub exact: bool,
+    /// Scans whose stacked carries would take more than this many bytes are swept backwards in segments.
+    pub checkpoint_bytes: Option<usize>,
     /// What exact sums over finite choices cost, in the order in which they were met.
     pub eliminations: Vec<EliminationCost>,
 }
@@ -383,6 +388,7 @@ pub fn lower_fit(
     cx: &mut Cx,
 ) -> Result<FitCode, Vec<Diagnostic>> {
     let (mut references, mut gradients, mut chosen) = (Vec::new(), Vec::new(), Vec::new());
+    let checkpoint_bytes = cx.checkpoint_bytes.unwrap_or(CHECKPOINT);
     for goal in &plan.goals {
         let inputs = goal.objective.inputs.clone();
         let flat = flat(program, &goal.objective, cx)?;
@@ -400,6 +406,9 @@ pub fn lower_fit(
         f = cx.time("batch", || batch::batch(f));
         cx.show("batch", || f.to_string());
         cx.optimise(&mut f, program, When::BeforeVjp)?;
+        if cx.time("checkpoint", || ppl_transform::checkpoint(&mut f, checkpoint_bytes)) {
+            cx.optimise(&mut f, program, When::BeforeVjp)?;
+        }
         cx.show("simplify", || f.to_string());
         let learned: Vec<usize> = learned.iter().enumerate().filter(|(_, l)| **l).map(|(i, _)| i).collect();
         let reached = reaches(&f, 0);

@@ -1,12 +1,13 @@
 //! Transformations: from generative and estimator programs to one deterministic surrogate, and its gradient.
 //!
-//! In pipeline order: `sim` and `density` (applied by `inline`), `smooth`, `strategies`; then `batch`, `vjp` and `step`.
+//! In pipeline order: `sim` and `density` (applied by `inline`), `smooth`, `strategies`; then `batch`, `checkpoint`, `vjp` and `step`.
 //! Each file opens with its equations.
 //!
 //! **Invariant:** every pass is a plain function from programs to programs and diagnostics: nothing here does IO, prints or
 //! runs a program; the same input gives the same output, names and sites included.
 
 pub mod batch;
+mod checkpoint;
 mod density;
 mod eliminate;
 mod enumerated;
@@ -23,6 +24,7 @@ pub mod step;
 mod strategies;
 pub mod vjp;
 
+pub use checkpoint::checkpoint;
 pub use eliminate::EliminationCost;
 pub use enumerated::{Enumerated, enumerated};
 pub use given_draws::given_draws;
