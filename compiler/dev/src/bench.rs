@@ -45,7 +45,9 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     if s.scaling {
         return super::scaling::run(Path::new("target/release/ppl"), s.runs, &s.out);
     }
-    let built = Command::new("cargo").args(["build", "--release", "--package", "ppl-tests", "--bench", "gradients"]).status();
+    let built = Command::new("cargo")
+        .args(["build", "--release", "--package", "ppl-tests", "--bench", "gradients", "--bench", "by_hand"])
+        .status();
     if !built.is_ok_and(|s| s.success()) {
         return Err("the benchmark of gradients does not build".into());
     }
@@ -69,6 +71,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     add("discrete", &|| Ok(vec![discrete(&s)]))?;
     add("logistic", &|| logistic(&s))?;
     add("vae", &|| vae(&s))?;
+    add("hand", &|| by_hand(&s))?;
     add("memory", &|| memory(&s))?;
     let table = table(&rows);
     super::print(&table);
@@ -432,12 +435,50 @@ fn memory(s: &Settings) -> Result<Vec<Row>, String> {
 
 /// Milliseconds of a gradient of a model in process.
 fn gradient(args: &[&str]) -> Option<f64> {
+    in_process(args, "gradient_us").map(|us| us / 1e3)
+}
+
+/// Microseconds of a gradient or step of a model in process.
+fn in_process(args: &[&str], name: &str) -> Option<f64> {
     let (model, args) = args.split_first()?;
     // The benchmark runs in another folder.
     let model = fs::canonicalize(model).ok()?;
     let mut c = Command::new("cargo");
     c.args(["bench", "--quiet", "--package", "ppl-tests", "--bench", "gradients", "--"]).arg(model).args(args);
-    field(&timed(&mut c)?.0, "gradient_us").map(|us| us / 1e3)
+    field(&timed(&mut c)?.0, name)
+}
+
+/// The same steps written by hand: the price of the abstraction.
+fn by_hand(s: &Settings) -> Result<Vec<Row>, String> {
+    let rows: Vec<Vec<bool>> = pixels(512).chunks(784).map(<[bool]>::to_vec).collect();
+    let images = written("target/bench-vae.json", &json!({ "N": 512, "x": rows }))?;
+    let z = written("target/bench-cone.json", &json!({ "z": 5 }))?;
+    let hand = |name: &'static str| {
+        move || {
+            let mut c = Command::new("cargo");
+            c.args(["bench", "--quiet", "--package", "ppl-tests", "--bench", "by_hand"]);
+            field(&timed(&mut c)?.0, name)
+        }
+    };
+    let one = ["--precision", "f32", "--threads", "1"];
+    let vae = [&["tests/bench/models/vae.ppl", images.as_str()], &one[..]].concat();
+    let cone = [&["examples/cone/cone.ppl", z.as_str()], &one[..], &["--particles", "64", "--objective", "elbo"]].concat();
+    let mut out = Vec::new();
+    for (what, args, name, theirs) in [
+        ("VAE gradient, batch 512, one thread", &vae, "gradient_us", "vae_us"),
+        ("cone ELBO step, 64 particles, one thread", &cone, "step_us", "cone_us"),
+    ] {
+        let (ours, peers) = in_turn(s, &|| in_process(args, name), &[("Rust by hand", &hand(theirs))]);
+        out.push(Row { what, unit: "us", more: false, ours, peers });
+    }
+    Ok(out)
+}
+
+/// Writes JSON; the file's whole name.
+fn written(file: &str, value: &Value) -> Result<String, String> {
+    fs::write(file, value.to_string()).map_err(|e| format!("{file}: {e}"))?;
+    let file = fs::canonicalize(file).map_err(|e| format!("{file}: {e}"))?;
+    Ok(file.to_string_lossy().into_owned())
 }
 
 fn discrete(s: &Settings) -> Row {
@@ -518,10 +559,8 @@ fn vae(s: &Settings) -> Result<Vec<Row>, String> {
         ("batch 512, one thread", 512, "1"),
     ] {
         let rows: Vec<Vec<bool>> = pixels(batch).chunks(784).map(<[bool]>::to_vec).collect();
-        let file = "target/bench-vae.json";
-        fs::write(file, json!({ "N": batch, "x": rows }).to_string()).map_err(|e| format!("{file}: {e}"))?;
-        let file = fs::canonicalize(file).map_err(|e| format!("{file}: {e}"))?;
-        let args = ["tests/bench/models/vae.ppl", &file.to_string_lossy(), "--precision", "f32", "--threads", threads];
+        let file = written("target/bench-vae.json", &json!({ "N": batch, "x": rows }))?;
+        let args = ["tests/bench/models/vae.ppl", &file, "--precision", "f32", "--threads", threads];
         let batches = batch.to_string();
         let mut theirs = vec!["--batches", &batches];
         if threads == "1" {

@@ -16,7 +16,7 @@ const HELP: &str = "cargo dev COMMAND
   bench [OPTIONS]    measure, with the peers beside it
       --peers PYTHON   a Python with jax and numpyro (see tests/bench/peers/README.md)
       --runs N         repetitions of each measurement; medians are reported (default 5)
-      --only NAMES     of start, check, compile, cone, schools, discrete, logistic, vae, memory; divided by commas
+      --only NAMES     of start, check, compile, cone, schools, discrete, logistic, vae, hand, memory; divided by commas
       --rest SECONDS   pause before each measurement (default 3)
       --scaling        text and compile time of programs with 10, 100 and 1,000 choices instead
       --ppl FILE       with --scaling: the program to measure, instead of a release build
