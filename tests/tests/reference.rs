@@ -91,6 +91,18 @@ fn regressions_match_their_references() {
 }
 
 #[test]
+fn minibatches_reach_the_posterior_of_all_data() {
+    // The full batch's guide, fitted from minibatches: steps of the last rate leave less than a tenth of a standard deviation.
+    let part = fitted("nes_logit/minibatch.ppl", &FitOverrides::default());
+    let (error, which) = worst(&part, &json("nes_logit/reference.json"), &[("beta", "beta[1]")]);
+    assert!(error < 0.25, "the mean of {which} is off by {error}");
+    let whole = fitted("nes_logit/nes.ppl", &FitOverrides::default());
+    let (truth, se) = whole.estimate(SEED, 50).expect("an estimate");
+    let (elbo, error) = part.estimate(SEED, 90).expect("an estimate");
+    assert!((elbo - truth).abs() < 0.3 + 4.5 * se.hypot(error), "{elbo} (se {error}) and {truth} (se {se})");
+}
+
+#[test]
 fn the_walk_has_its_exact_means_and_bound() {
     let f = fitted("walk/walk.ppl", &FitOverrides::default());
     let reference = json("walk/reference.json");

@@ -192,6 +192,7 @@ impl Outcome {
             "columns": FIELDS.iter().map(|(n, t)| ((*n).to_string(), (*t).into())).collect::<Map<String, Value>>(),
             "rows": summary["rows"],
             "draws": self.draws.len(),
+            "undrawn": self.plan.undrawn,
             "parameters": parameters,
             "strategies": self.chosen.iter().map(strategy_json).collect::<Vec<_>>(),
             "summed": self.eliminations.iter().map(elimination_json).collect::<Vec<_>>(),

@@ -67,7 +67,9 @@ impl Product {
     fn piece(&self) -> usize {
         let [m, n, k] = self.sizes.map(|x| x as usize);
         let cut = if self.sums_chunks() { k } else { m };
+        // A power of two: what two threads share comes out even.
         let chunks = (m * n * k / PRODUCT).clamp(2, CHUNKS).min(cut / 8).max(1);
+        let chunks = 1 << chunks.ilog2();
         cut.div_ceil(chunks).next_multiple_of(4).min(cut)
     }
 
