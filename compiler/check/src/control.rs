@@ -144,8 +144,17 @@ impl<S: ElabStage> FnElab<'_, S> {
     /// A plate, a scan, a comprehension, or a loop over latents.
     pub(crate) fn for_loop(&mut self, f: &For, collect: bool) -> Value {
         let Some(iter) = self.iter(&f.iter) else {
-            return Value::Error;
+            return self.lost(f);
         };
+        if let (Iter::Minibatch { .. }, Some(c)) = (&iter, f.carry.first()) {
+            self.report(
+                Diagnostic::error(codes::WRONG_PLACE, "a loop over a minibatch carries no values")
+                    .label(f.iter.span, "the data come in a random order")
+                    .label(c.name.span, "carried from one to the next")
+                    .help("loop over the whole plate, `for n in N carry (..)`, or leave out the carried values"),
+            );
+            return self.lost(f);
+        }
         match iter {
             Iter::Latents(target, n) => {
                 if !f.carry.is_empty() || collect {
@@ -174,6 +183,17 @@ impl<S: ElabStage> FnElab<'_, S> {
                 value
             }
         }
+    }
+
+    /// A loop that is not elaborated: that its choices are missing is no error of its own.
+    fn lost(&mut self, f: &For) -> Value {
+        let mut made = Vec::new();
+        drawn(&f.body, &mut made);
+        for name in made.iter().map(crate::programs::address_name) {
+            self.bind(&name, Value::Error);
+            self.broken.push(name);
+        }
+        Value::Error
     }
 
     /// The loop variable's operand in the innermost loop.
@@ -500,14 +520,6 @@ impl<S: ElabStage> FnElab<'_, S> {
     }
 
     fn scan_loop(&mut self, f: &For, iter: Iter, collect: bool) -> Value {
-        if let Iter::Minibatch { .. } = iter {
-            return self.fail(
-                Diagnostic::error(codes::WRONG_PLACE, "a loop over a minibatch carries no values")
-                    .label(f.iter.span, "the data come in a random order")
-                    .label(f.carry.first().map_or(f.span, |c| c.name.span), "carried from one to the next")
-                    .help("loop over the whole plate, `for n in N carry (..)`, or leave out the carried values"),
-            );
-        }
         let Some(len) = self.iter_len(&iter, f.iter.span) else {
             return Value::Error;
         };

@@ -632,6 +632,14 @@ fn objective_value(me: &mut FnElab<'_, Est>, fit: &Fit, guide: Option<&Expr>, ex
     match value {
         Value::Array(a) if a.is_scalar() && a.dtype == DType::Float => Some(a),
         Value::Error => None,
+        Value::Array(a) if !a.is_scalar() => {
+            me.report(
+                Diagnostic::error(codes::NOT_AN_ESTIMATE, "an objective is a single estimate or real number")
+                    .label(expr.span, format!("this is an array, `{}`", a.show()))
+                    .help("add it up: `maximize sum(..)`"),
+            );
+            None
+        }
         v => {
             me.report(
                 Diagnostic::error(codes::NOT_AN_ESTIMATE, "an objective is a single estimate or real number")

@@ -18,8 +18,13 @@ impl Minibatch {
     }
 }
 
-/// The largest size up to `size` that divides the data evenly, so that an epoch visits each once; `size` where only far smaller ones do.
+/// Evaluations of an epoch at most, about.
+const EPOCH: usize = 1000;
+
+/// The size of minibatches of an evaluation: at most about a thousand visit all data. The largest such size up to that which divides the data evenly,
+/// so that an epoch visits each once; where only far smaller ones do, as it is.
 pub(crate) fn even(data: usize, size: usize) -> usize {
+    let size = size.max(data.div_ceil(EPOCH));
     (size.div_ceil(4).max(1)..=size).rev().find(|k| data.is_multiple_of(*k)).unwrap_or(size)
 }
 

@@ -341,11 +341,15 @@ impl<S: ElabStage> FnElab<'_, S> {
         if a.ty() != choice.ty {
             let code = if a.dtype == choice.ty.dtype { codes::SHAPES_DISAGREE } else { codes::WRONG_TYPE };
             let shown = crate::value::show_ty(choice.ty.dtype, &dims);
-            self.report(
+            let mut d =
                 Diagnostic::error(code, format!("the choice `{}` has type `{shown}`, this has type `{}`", choice.addr, a.show()))
                     .label(span, format!("`{}`", a.show()))
-                    .label(choice.span, format!("`{shown}`")),
-            );
+                    .label(choice.span, format!("`{shown}`"));
+            if let Some(data) = dims.iter().find_map(|d| d.of) {
+                let n = if data < crate::value::FIRST_STAND_IN { format!("{data} elements, ") } else { String::new() };
+                d = d.help(format!("give the array of all data: {n}one for each datum, of which a step reads its own"));
+            }
+            self.report(d);
             return None;
         }
         Some(a)
@@ -587,6 +591,15 @@ impl<S: ElabStage> FnElab<'_, S> {
         let other = |d: &[Dim]| d.iter().find_map(|d| d.of.map(|_| d.to_string()));
         if e.value.ty() == c.ty && dims.iter().map(|d| d.of).ne(e.value.dims.iter().map(|d| d.of)) {
             let plain = "one array for all steps".to_string();
+            let data = t.given.is_empty() && self.lookup_quiet(&c.addr).is_some_and(|v| matches!(v, Value::Array(_)));
+            let help = if data {
+                format!("if `{0}` is data, give it: `{1}() given {{ {0} }}`", c.addr, t.program.name)
+            } else {
+                format!(
+                    "write the guide out: `for n in minibatch(..) {{ {}[n] ~ .. }}`, with parameters indexed by `n` or computed from the data",
+                    c.addr
+                )
+            };
             self.report(
                 Diagnostic::error(
                     codes::WRONG_CHOICE_TYPE,
@@ -595,21 +608,23 @@ impl<S: ElabStage> FnElab<'_, S> {
                 .label(e.span, other(&e.value.dims).unwrap_or(plain.clone()))
                 .label(c.span, other(&dims).unwrap_or(plain))
                 .note("a choice of each datum of a minibatch needs a guide that loops over the same minibatch")
-                .help(format!("write the guide out: `for n in minibatch(..) {{ {}[n] ~ .. }}`, with parameters indexed by `n` or computed from the data", c.addr)),
+                .help(help),
             );
             return false;
         }
         if e.value.ty() != c.ty {
             let model = crate::value::show_ty(c.ty.dtype, &dims);
             let guide = e.value.show();
-            self.report(
-                Diagnostic::error(
-                    codes::WRONG_CHOICE_TYPE,
-                    format!("`{}` has another type in `{}` than in `{}`", c.addr, trace.program, t.program.name),
-                )
-                .label(e.span, format!("`{guide}` in `{}`", trace.program))
-                .label(c.span, format!("`{model}` in `{}`", t.program.name)),
-            );
+            let d = Diagnostic::error(
+                codes::WRONG_CHOICE_TYPE,
+                format!("`{}` has another type in `{}` than in `{}`", c.addr, trace.program, t.program.name),
+            )
+            .label(e.span, format!("`{guide}` in `{}`", trace.program))
+            .label(c.span, format!("`{model}` in `{}`", t.program.name));
+            self.report(match dims.iter().chain(&e.value.dims).any(|d| d.of.is_some()) {
+                true => d.help("loop over the same `minibatch(N, B)` in both: then both see the same data"),
+                false => d,
+            });
             return false;
         }
         if !supports_match(&c.support, &e.support) {

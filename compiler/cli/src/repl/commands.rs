@@ -19,7 +19,7 @@ const NOT_UNDERSTOOD: Code = Code("E0807");
 /// Commands: name, what it takes, what it does.
 pub(crate) const COMMANDS: &[(&str, &str, &str)] = &[
     ("load", "FILE", "take over the declarations of a model file"),
-    ("data", "SOURCE", "data: a .csv, .json or .npy file, name=file, or JSON text such as {\"z\": 5}"),
+    ("data", "SOURCE", "data: a .csv, .json, .npy or .safetensors file, name=file, or JSON text such as {\"z\": 5}"),
     ("type", "EXPR", "the type of an expression, or what a name stands for"),
     ("simulate", "PROGRAM [N]", "draw from a program"),
     ("density", "PROGRAM {x: 1, y: 2}", "log density of a program at given choices"),

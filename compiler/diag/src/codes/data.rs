@@ -45,10 +45,8 @@ pub(super) const CODES: &[CodeInfo] = &[
     CodeInfo {
         code: Code("E0606"),
         name: "a value is missing",
-        page: "An empty cell, `NA`, `NaN` or JSON's `null` is a missing value. They are accepted only where the declaration \
-               says so with a question mark after the type:\n\n\
-               ```text\ndata y: real?[N]\n```\n\n\
-               Missing entries then become unknowns of the model. Otherwise complete the file or remove the row.",
+        page: "An empty cell, `NA`, `NaN` or JSON's `null` is a missing value. Complete the file, or remove the row.\n\n\
+               Missing entries as unknowns of the model (`data y: real?[N]`) are part of the language, but not compiled yet (E0510).",
     },
     CodeInfo {
         code: Code("E0607"),

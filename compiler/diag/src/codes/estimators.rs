@@ -72,7 +72,9 @@ The note lists the strategies that work with this distribution, in the order in 
         name: "a nonlinear function of an estimate",
         page: r#"`expect { }` is an estimate: a random number whose mean is the expectation. Estimates are added and multiplied by numbers. The logarithm of an estimate has another mean than the logarithm of the expectation, so its gradient would be biased without a word.
 
-Move the function inside: `expect { log_mean_exp([for k in 5 { .. }]) }` is a lower bound, `iwelbo`, that grows tighter with the number of draws."#,
+Move the function inside: `expect { log_mean_exp([for k in 5 { .. }]) }` is a lower bound, `iwelbo`, that grows tighter with the number of draws.
+
+The log density of a program that loops over a minibatch is an estimate too: its mean over minibatches is the log density, and the mean of its exponential is not the density. `elbo` is linear in it; `iwelbo`, `cubo`, `marginal` and `normalize` are not. Where a bound of each datum is wanted, make it the objective: `sum(for n in minibatch(N, 64) { iwelbo(..) })`. Of an array over a minibatch only the sum and the mean say something of all data."#,
     },
     CodeInfo {
         code: Code("E0415"),

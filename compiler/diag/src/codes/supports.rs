@@ -27,7 +27,7 @@ Remove it, or correct its name."#,
     CodeInfo {
         code: Code("E0304"),
         name: "a choice has two types",
-        page: r#"A choice has one type and size in the model and another in the guide, such as `theta: real[J]` and `theta: real`. Draw it in a loop over the same size in both."#,
+        page: r#"A choice has one type and size in the model and another in the guide, such as `theta: real[J]` and `theta: real`. Draw it in a loop over the same size in both. A choice of each datum of a minibatch is one of other data in every step: its guide loops over the same `minibatch(N, B)`, with parameters that are indexed by the datum's number or computed from its data."#,
     },
     CodeInfo {
         code: Code("E0305"),

@@ -107,7 +107,7 @@ fn bad_values_name_file_line_column_and_declaration() {
     let codes: Vec<&str> = errors.iter().map(|e| e.code.0).collect();
     assert_eq!(codes, ["E0605", "E0606", "E0605", "E0607"]);
     assert!(errors[0].title.contains("\"x1\" is not a finite number") && errors[0].title.contains("line 3, column \"y\""));
-    assert!(errors[1].title.contains("line 5, column \"y\"") && errors[1].help.as_ref().unwrap().contains('?'));
+    assert!(errors[1].title.contains("line 5, column \"y\"") && errors[1].help.as_ref().unwrap().contains("impute"));
     assert!(errors[2].title.contains("line 4, column \"sigma\""));
     assert!(errors[3].title.contains("-3 is no value for `sigma`, which must be greater than 0"));
     assert!(errors[3].notes[0].contains("line 5, column \"sigma\": 0"));

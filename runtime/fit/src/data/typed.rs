@@ -167,8 +167,7 @@ impl Problems {
         }
         if let Some((i, _)) = self.missing.first.first() {
             let title = format!("a value of `{name}` is missing ({})", raw.place(*i));
-            let d = Diagnostic::error(Code("E0606"), title)
-                .help("write `?` after the element type (`real?[N]`) to make missing entries unknowns of the model");
+            let d = Diagnostic::error(Code("E0606"), title).help("drop the rows with missing entries, or impute them before");
             out.push(with_places(d, decl, raw, &self.missing));
         }
         if let Some((i, value)) = self.support.first.first() {
