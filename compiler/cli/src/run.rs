@@ -94,7 +94,7 @@ fn numel(shape: &[usize]) -> usize {
 }
 
 /// Elements from which on it takes less time to compile an initial value than to interpret it.
-const COMPILED: usize = 4096;
+const COMPILED: usize = 128;
 
 /// The unconstrained initial value, if the declaration has one.
 fn initial(machine: Machine, program: &Program, i: usize, spec: &ParamSpec, g: &Globals) -> Result<Option<Array>, Diagnostic> {
