@@ -94,7 +94,7 @@ impl Stored {
         self.width
     }
 
-    /// The bytes of all elements, row-major and in the machine's order where [`Self::is_native`].
+    /// The bytes of all elements, row-major and in the machine's order in arrays that are bound.
     pub fn elements(&self) -> &[u8] {
         self.bytes.get(self.start..self.start + self.len() * self.width).unwrap_or_default()
     }
