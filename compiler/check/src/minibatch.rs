@@ -20,10 +20,15 @@ impl Minibatch {
 
 /// Evaluations of an epoch at most, about.
 const EPOCH: usize = 1000;
+/// Data that an evaluation visits all of; of more it takes a sample.
+const VISITED: usize = 5_000_000;
 
 /// The size of minibatches of an evaluation: at most about a thousand visit all data. The largest such size up to that which divides the data evenly,
 /// so that an epoch visits each once; where only far smaller ones do, as it is.
 pub(crate) fn even(data: usize, size: usize) -> usize {
+    if data > VISITED {
+        return size;
+    }
     let size = size.max(data.div_ceil(EPOCH));
     (size.div_ceil(4).max(1)..=size).rev().find(|k| data.is_multiple_of(*k)).unwrap_or(size)
 }

@@ -31,6 +31,8 @@ use std::time::Instant;
 const STEPS: u64 = 10_000;
 /// Evaluations of the objective after the fit.
 const ESTIMATES: usize = 1000;
+/// Minibatches that they see at most: more than a thousand where the sizes do not divide the data, fewer than all where there are millions.
+pub(crate) const SAMPLE: usize = 5000;
 /// Calls for them at most.
 const CALLS: usize = 100;
 
@@ -259,7 +261,7 @@ fn estimate_of(
 /// An estimate from minibatches: the mean over the calls of an epoch, each with its own. Where they visit every datum once, draws are all that is
 /// random, and the error is theirs; else it is that of the calls' means, which is larger where the data differ.
 fn over_data(run: &mut Evaluator<'_>, minibatches: &[Minibatch]) -> Result<Estimated, Diagnostic> {
-    let calls = minibatches.iter().map(Minibatch::epoch).max().unwrap_or(1).max(2);
+    let calls = minibatches.iter().map(Minibatch::epoch).max().unwrap_or(1).clamp(2, SAMPLE);
     // Evaluations begin where an epoch does.
     let period = minibatches.first().map_or(1, |m| m.data / gcd(m.data, m.size)) as u64;
     let start = EVALUATION.next_multiple_of(period);

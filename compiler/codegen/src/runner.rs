@@ -77,6 +77,8 @@ pub struct Runner {
     output_ptrs: Vec<*mut u8>,
     /// Inputs whose elements are elsewhere, with what keeps them there.
     borrowed: Vec<Option<Borrowed>>,
+    /// Whether every input has its elements.
+    complete: bool,
     state: Vec<(usize, usize)>,
     /// Whether buffers of the state have changed places since the last run: results of it are then found among the inputs.
     swapped: bool,
@@ -89,7 +91,9 @@ impl Runner {
     /// Buffers of zeros for `code`.
     pub fn new(code: Arc<Compiled>) -> Runner {
         let buffers = |slots: &[Slot]| slots.iter().map(|s| Buffer::new(s.bytes)).collect::<Vec<_>>();
-        let (inputs, outputs) = (buffers(code.params()), buffers(code.results()));
+        // Inputs that are borrowed may be larger than memory: what is not gets its buffer when it is set, or at the first run.
+        let inputs: Vec<Buffer> = code.params().iter().map(|_| Buffer::new(0)).collect();
+        let outputs = buffers(code.results());
         let borrowed = inputs.iter().map(|_| None).collect();
         let workspace = Buffer::new(code.workspace());
         let mut r = Runner {
@@ -100,6 +104,7 @@ impl Runner {
             input_ptrs: Vec::new(),
             output_ptrs: Vec::new(),
             borrowed,
+            complete: false,
             state: Vec::new(),
             swapped: false,
         };
@@ -114,6 +119,25 @@ impl Runner {
         };
         self.input_ptrs = self.inputs.iter_mut().zip(&self.borrowed).map(at).collect();
         self.output_ptrs = self.outputs.iter_mut().map(Buffer::ptr).collect();
+    }
+
+    /// Gives an input a buffer of its own, if it has none.
+    fn own(&mut self, i: usize, bytes: usize) {
+        if self.inputs[i].bytes != bytes {
+            self.inputs[i] = Buffer::new(bytes);
+        }
+    }
+
+    /// Gives every input its elements: zeros where nothing was set.
+    fn complete(&mut self) {
+        for i in 0..self.inputs.len() {
+            if self.borrowed[i].is_none() {
+                let bytes = self.code.params()[i].bytes;
+                self.own(i, bytes);
+            }
+        }
+        self.complete = true;
+        self.refresh();
     }
 
     /// The compiled function.
@@ -159,7 +183,9 @@ impl Runner {
         if slot.ty.numel() != len {
             return Err(CodegenError::Buffer { what: what(), reason: format!("it is {}; {len} elements were given", slot.ty) });
         }
-        if self.borrowed[i].take().is_some() {
+        let bytes = slot.bytes;
+        if self.borrowed[i].take().is_some() || self.inputs[i].bytes != bytes {
+            self.own(i, bytes);
             self.refresh();
         }
         Ok(self.inputs[i].bytes_mut())
@@ -227,6 +253,7 @@ impl Runner {
     /// A parameter's present values as reals, whatever its type: also how the state is read after a run.
     pub fn input_values(&self, i: usize) -> Vec<f64> {
         match (self.code.params().get(i), self.input_bytes(i)) {
+            (Some(s), Some(b)) if b.len() != s.bytes => vec![0.0; s.ty.numel()],
             (Some(s), Some(b)) => read(s, b, self.code.precision()),
             _ => Vec::new(),
         }
@@ -260,6 +287,9 @@ impl Runner {
 
     /// Runs once. Results that are state become parameters.
     pub fn run(&mut self, seed: u64, step: u64) {
+        if !self.complete {
+            self.complete();
+        }
         // SAFETY: the buffers have the sizes that the code asks for, are aligned to 64 bytes and distinct.
         unsafe { self.code.call(&self.input_ptrs, &self.output_ptrs, self.workspace.ptr(), seed, step) }
         for (p, r) in &self.state {

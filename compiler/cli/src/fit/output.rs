@@ -119,6 +119,10 @@ impl Outcome {
         );
         let all = self.valued();
         all.iter().for_each(|v| out += &v.lines());
+        let parts = self.plan.goals.iter().flat_map(|g| &g.minibatches).filter(|m| m.epoch() > super::SAMPLE);
+        if let Some(m) = parts.max_by_key(|m| m.epoch()) {
+            let _ = writeln!(out, "  (evaluated on a sample: {} of {} minibatches)", super::SAMPLE, m.epoch());
+        }
         out += &bounds::gap(&all).map_or(String::new(), |g| g.line());
         if !quiet {
             out += &self.strategies();
