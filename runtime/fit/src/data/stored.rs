@@ -58,6 +58,10 @@ impl fmt::Debug for Bytes {
     }
 }
 
+/// Files beyond this many bytes are not expected to stay in memory.
+#[cfg(unix)]
+const LARGE: usize = 4 << 30;
+
 /// An array in the bytes of a file; elements are decoded when they are asked for.
 #[derive(Clone, Debug)]
 pub struct Stored {
@@ -97,6 +101,17 @@ impl Stored {
     /// The bytes of all elements, row-major and in the machine's order in arrays that are bound.
     pub fn elements(&self) -> &[u8] {
         self.bytes.get(self.start..self.start + self.len() * self.width).unwrap_or_default()
+    }
+
+    /// Says that rows of a file of more than a few gigabytes will be read in any order, so that reading one does not fetch its neighbours.
+    pub(super) fn in_any_order(&self) {
+        #[cfg(unix)]
+        if let Bytes::Mapped(m) = &self.bytes
+            && m.len() > LARGE
+        {
+            // A hint: without it everything works, only slower.
+            let _ = m.advise(memmap2::Advice::Random);
+        }
     }
 
     /// What keeps [`Self::elements`] alive.

@@ -21,6 +21,7 @@ pub(super) fn typed(decl: &DataDecl, raw: &Raw) -> Result<Array, Vec<Diagnostic>
     if let RawValues::Stored(s) = &raw.values
         && stays(decl, s)
     {
+        s.in_any_order();
         return Ok(Array { shape: raw.shape.clone(), data: Values::Stored(decl.elem, s.clone()), missing: Vec::new() });
     }
     let n = raw.len();
