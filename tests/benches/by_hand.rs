@@ -6,7 +6,7 @@
 
 use ppl_abi::{Kernel, Key};
 use ppl_tensor::kernels::{self, Gemm};
-use std::time::Instant;
+use ppl_tests::timing::median;
 
 const LATENT: usize = 10;
 const HIDDEN: usize = 200;
@@ -255,28 +255,6 @@ impl Cone {
     }
 }
 
-/// Median time of a run in microseconds.
-fn median(mut run: impl FnMut(u64)) -> f64 {
-    let mut step = 0;
-    let mut batch = |n: u64| {
-        let t = Instant::now();
-        for _ in 0..n {
-            run(step);
-            step += 1;
-        }
-        t.elapsed().as_secs_f64() / n as f64
-    };
-    batch(3);
-    let n = (1e-3 / batch(3)).clamp(1.0, 1e6) as u64;
-    let start = Instant::now();
-    let mut all = Vec::new();
-    while all.len() < 5 || start.elapsed().as_secs_f64() < 1.0 {
-        all.push(batch(n));
-    }
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2] * 1e6
-}
-
 fn main() -> Result<(), String> {
     let text = |e: kernels::KernelError| e.to_string();
     let mut vae = Vae::new(512);
@@ -294,12 +272,12 @@ fn main() -> Result<(), String> {
     if (slope - difference).abs() > 0.05 * slope.abs() + 2.0 {
         return Err(format!("the gradient written by hand is {slope}, a difference says {difference}"));
     }
-    let v = median(|k| {
+    let v = median(1.0, |k| {
         vae.gradient(k).unwrap_or(f32::NAN);
     });
     let mut cone = Cone { mu: [0.0; 2], log_sd: [1.0; 2] };
     let mut last = 0.0;
-    let c = median(|k| last = cone.step(k).unwrap_or(f32::NAN));
+    let c = median(1.0, |k| last = cone.step(k).unwrap_or(f32::NAN));
     if !(-12.0..-6.0).contains(&last) {
         return Err(format!("the cone written by hand ends at {last}, not near -8.1"));
     }

@@ -12,6 +12,7 @@ pub mod engine;
 pub mod fitting;
 pub mod model;
 pub mod render;
+pub mod timing;
 
 pub use engine::{Input, distance};
 pub use fitting::{Fitted, mean_and_error};

@@ -34,8 +34,6 @@ pub struct Cx {
     pub skip: Vec<String>,
     /// Leave out rules that change rounding.
     pub exact: bool,
-    /// Scans whose stacked carries would take more than this many bytes are swept backwards in segments.
-    pub checkpoint_bytes: Option<usize>,
     /// What exact sums over finite choices cost, in the order in which they were met.
     pub eliminations: Vec<EliminationCost>,
 }
@@ -388,7 +386,6 @@ pub fn lower_fit(
     cx: &mut Cx,
 ) -> Result<FitCode, Vec<Diagnostic>> {
     let (mut references, mut gradients, mut chosen) = (Vec::new(), Vec::new(), Vec::new());
-    let checkpoint_bytes = cx.checkpoint_bytes.unwrap_or(CHECKPOINT);
     for goal in &plan.goals {
         let inputs = goal.objective.inputs.clone();
         let flat = flat(program, &goal.objective, cx)?;
@@ -406,7 +403,7 @@ pub fn lower_fit(
         f = cx.time("batch", || batch::batch(f));
         cx.show("batch", || f.to_string());
         cx.optimise(&mut f, program, When::BeforeVjp)?;
-        if cx.time("checkpoint", || ppl_transform::checkpoint(&mut f, checkpoint_bytes)) {
+        if cx.time("checkpoint", || ppl_transform::checkpoint(&mut f, CHECKPOINT)) {
             cx.optimise(&mut f, program, When::BeforeVjp)?;
         }
         cx.show("simplify", || f.to_string());

@@ -14,32 +14,30 @@
 //!
 //! What is left of `T` after `S L` iterations is a scan of its own.
 
-use ppl_core::{Atom, Block, Builder, Det, Func, Op, Prim, Scan, Stmt, Ty, Var};
+use crate::expand::{Cx, Hook};
+use ppl_core::{Atom, Builder, Det, DetRandom, Func, Op, Prim, RandomOp, Scan, Stmt, Ty, Var};
 use std::collections::HashMap;
 
 /// Splits scans whose stacked carries would take more than `bytes`, 8 for each number. Says whether there were any.
 pub fn checkpoint(f: &mut Func<Det>, bytes: usize) -> bool {
     let mut any = false;
-    let body = std::mem::take(&mut f.body);
-    let mut b = Builder::reopen(std::mem::replace(
-        f,
-        Func { name: String::new(), vars: Vec::new(), params: Vec::new(), body: Block::default(), span: ppl_diag::Span::NONE },
-    ));
+    let source = f.clone();
+    let mut b = Builder::over(source.clone());
     let mut map: HashMap<Var, Atom> = HashMap::new();
-    for mut s in body.stmts {
+    for mut s in source.body.stmts.clone() {
         ppl_core::map_atoms(&mut s.op, &mut |a| renamed(a, &map));
         ppl_core::op_blocks_mut(&mut s.op).into_iter().for_each(|b| ppl_core::substitute_block(b, &map));
         b.span = s.span;
         match s.op {
             Op::Scan(scan) if is_long(&b, &scan, bytes) => {
                 any = true;
-                let outs = split(&mut b, *scan);
+                let outs = split(&mut b, &source, *scan);
                 map.extend(s.outs.into_iter().zip(outs));
             }
             op => b.push(Stmt { outs: s.outs, op, span: s.span }),
         }
     }
-    let results: Vec<Atom> = body.results.iter().map(|a| renamed(*a, &map)).collect();
+    let results: Vec<Atom> = source.body.results.iter().map(|a| renamed(*a, &map)).collect();
     *f = b.finish(results);
     any
 }
@@ -56,17 +54,17 @@ fn is_long(b: &Builder<Det>, scan: &Scan<Det>, bytes: usize) -> bool {
 }
 
 /// The scan in segments: its results.
-fn split(b: &mut Builder<Det>, scan: Scan<Det>) -> Vec<Atom> {
+fn split(b: &mut Builder<Det>, source: &Func<Det>, scan: Scan<Det>) -> Vec<Atom> {
     let len = (scan.len as f64).sqrt().ceil() as usize;
     let segments = scan.len / len;
     let whole = segments * len;
     let carries = scan.carry.len();
     let inits: Vec<Atom> = scan.carry.iter().map(|(_, a)| *a).collect();
-    let mut outs = segmented(b, &scan, &inits, segments, len);
+    let mut outs = segmented(b, source, &scan, &inits, segments, len);
     if whole < scan.len {
         // What is left, from where the segments end.
         let ends: Vec<Atom> = outs[..carries].to_vec();
-        let rest = iterations(b, &scan, &ends, whole, scan.len - whole, None, None);
+        let rest = iterations(b, (source, &scan), &ends, whole, scan.len - whole, None, None);
         for (k, r) in rest.into_iter().enumerate() {
             outs[k] = if k < carries { r } else { b.concat(&[outs[k], r], 0) };
         }
@@ -74,7 +72,14 @@ fn split(b: &mut Builder<Det>, scan: Scan<Det>) -> Vec<Atom> {
     outs
 }
 
-fn segmented(b: &mut Builder<Det>, scan: &Scan<Det>, inits: &[Atom], segments: usize, len: usize) -> Vec<Atom> {
+fn segmented(
+    b: &mut Builder<Det>,
+    source: &Func<Det>,
+    scan: &Scan<Det>,
+    inits: &[Atom],
+    segments: usize,
+    len: usize,
+) -> Vec<Atom> {
     let index = b.index_var("segment");
     let carry: Vec<(Var, Atom)> = scan.carry.iter().zip(inits).map(|((v, _), a)| (again(b, *v), *a)).collect();
     let mut xs = Vec::new();
@@ -89,7 +94,7 @@ fn segmented(b: &mut Builder<Det>, scan: &Scan<Det>, inits: &[Atom], segments: u
     let first = b.prim(Prim::Mul, &[index.into(), Atom::int(len as i64)]);
     let starts: Vec<Atom> = carry.iter().map(|(v, _)| Atom::Var(*v)).collect();
     let rows: Vec<Atom> = xs.iter().map(|(v, _)| Atom::Var(*v)).collect();
-    let results = iterations(b, scan, &starts, 0, len, Some(first), Some(&rows));
+    let results = iterations(b, (source, scan), &starts, 0, len, Some(first), Some(&rows));
     let body = b.end(results);
     let outs = b.scan(Scan { len: segments, index, carry, xs, body, reverse: false });
     let stacked = |b: &mut Builder<Det>, v: Var| {
@@ -102,7 +107,7 @@ fn segmented(b: &mut Builder<Det>, scan: &Scan<Det>, inits: &[Atom], segments: u
 /// Iterations `from .. from + len` of a scan, from `starts`; `first` is the number of the first one where it is computed, `rows` what is sliced.
 fn iterations(
     b: &mut Builder<Det>,
-    scan: &Scan<Det>,
+    (source, scan): (&Func<Det>, &Scan<Det>),
     starts: &[Atom],
     from: usize,
     len: usize,
@@ -132,9 +137,8 @@ fn iterations(
     let first = first.unwrap_or(Atom::int(from as i64));
     let t = b.prim(Prim::Add, &[first, index.into()]);
     map.insert(scan.index, t);
-    let copy = copied(b, &scan.body, &mut map);
-    copy.stmts.into_iter().for_each(|s| b.push(s));
-    let body = b.end(copy.results);
+    let results = Cx { from: source, map }.block(b, &mut Same, &scan.body);
+    let body = b.end(results);
     let outs = b.scan(Scan { len, index, carry, xs, body, reverse: false });
     outs.into_iter().map(Atom::Var).collect()
 }
@@ -145,36 +149,14 @@ fn again(b: &mut Builder<Det>, v: Var) -> Var {
     b.fresh(&info.name, info.ty)
 }
 
-/// A copy of a block with variables of its own.
-fn copied(b: &mut Builder<Det>, block: &Block<Det>, map: &mut HashMap<Var, Atom>) -> Block<Det> {
-    let mut stmts = Vec::with_capacity(block.stmts.len());
-    for s in &block.stmts {
-        let mut op = s.op.clone();
-        ppl_core::map_atoms(&mut op, &mut |a| renamed(a, map));
-        for v in op.bound_vars() {
-            let new = again(b, v);
-            map.insert(v, new.into());
-        }
-        rebind(&mut op, map);
-        for inner in ppl_core::op_blocks_mut(&mut op) {
-            *inner = copied(b, inner, map);
-        }
-        let outs: Vec<Var> = s.outs.iter().map(|v| again(b, *v)).collect();
-        map.extend(s.outs.iter().zip(&outs).map(|(v, new)| (*v, Atom::Var(*new))));
-        stmts.push(Stmt { outs, op, span: s.span });
-    }
-    Block { stmts, results: block.results.iter().map(|a| renamed(*a, map)).collect() }
-}
+/// Copies draws like everything else.
+struct Same;
 
-/// Renames what an operation binds for its blocks.
-fn rebind(op: &mut Op<Det>, map: &HashMap<Var, Atom>) {
-    let of = |v: &mut Var| *v = map.get(v).and_then(|a| a.var()).unwrap_or(*v);
-    match op {
-        Op::Map { index, .. } => of(index),
-        Op::Scan(s) => {
-            of(&mut s.index);
-            s.carry.iter_mut().chain(&mut s.xs).for_each(|(v, _)| of(v));
-        }
-        _ => {}
+impl Hook<Det, Det> for Same {
+    fn random(&mut self, b: &mut Builder<Det>, cx: &mut Cx<'_, Det>, stmt: &Stmt<Det>, op: &DetRandom) -> Vec<Atom> {
+        let mut op = op.clone();
+        op.map_atoms(&mut |a| cx.atom(a));
+        let outs = cx.declare(stmt, std::iter::empty());
+        b.emit(Op::Random(op), outs).into_iter().map(Atom::Var).collect()
     }
 }

@@ -235,7 +235,7 @@ impl<S: Stage> Cx<'_, S> {
     fn offsets(&mut self, a: Atom, b: Atom, p: Prim, ty: &Ty) -> Option<Rewrite<S>> {
         let ((x, c), (y, d)) = (self.constant_operand(a, Prim::Add)?, self.constant_operand(b, Prim::Add)?);
         let e = usable(if p == Prim::Sub { c - d } else { c + d })?;
-        let shape = if self.shape(x).is_empty() { self.shape(y) } else { self.shape(x) }.to_vec();
+        let shape = self.common_shape(x, y);
         let z = self.emit_prim(p, &[x, y], Ty::new(ty.dtype, shape));
         Some(prim(Prim::Add, &[z, e]))
     }
@@ -273,7 +273,7 @@ impl<S: Stage> Cx<'_, S> {
             && let (Some((x, c)), Some((y, d))) = (self.constant_operand(a, Prim::Mul), self.constant_operand(b, Prim::Mul))
             && let Some(e) = usable(c * d)
         {
-            let shape = if self.shape(x).is_empty() { self.shape(y) } else { self.shape(x) }.to_vec();
+            let shape = self.common_shape(x, y);
             let z = self.emit_prim(Prim::Mul, &[x, y], Ty::float(shape));
             return Some(prim(Prim::Mul, &[z, e]));
         }
@@ -374,6 +374,11 @@ impl<S: Stage> Cx<'_, S> {
         same_atom(a, b) || alike().unwrap_or(false)
     }
 
+    /// Shape of an elementwise operation on two operands of one shape, or of which one is a scalar.
+    fn common_shape(&self, a: Atom, b: Atom) -> Vec<usize> {
+        if self.shape(a).is_empty() { self.shape(b) } else { self.shape(a) }.to_vec()
+    }
+
     /// Condition and values of a selection.
     fn select_of(&self, a: Atom) -> Option<(Atom, Atom, Atom)> {
         match self.def(a) {
@@ -422,7 +427,7 @@ impl<S: Stage> Cx<'_, S> {
             if self.is_num(b, 0.0) {
                 return a;
             }
-            let shape = if self.shape(a).is_empty() { self.shape(b) } else { self.shape(a) }.to_vec();
+            let shape = self.common_shape(a, b);
             self.emit_prim(Prim::Add, &[a, b], Ty::float(shape))
         };
         let args = [c, sum(a, e), sum(b, f)];
