@@ -45,6 +45,7 @@ pub const NAMES: &[&str] = &[
     "log_density",
     "score",
     "sim",
+    "grad",
     "path",
     "fresh",
     "support",

@@ -20,6 +20,7 @@ mod estimates;
 mod expr;
 mod func;
 mod goals;
+mod gradient;
 mod guide;
 mod history;
 mod integrals;

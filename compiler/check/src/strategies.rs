@@ -134,7 +134,27 @@ impl<S: ElabStage> FnElab<'_, S> {
                 Diagnostic::error(codes::WRONG_PLACE, "a continuation is called only in its strategy").label(span, "here"),
             );
         };
-        let event = self.s.module.dist(own.dist).event.clone();
+        let inst = self.s.module.dist(own.dist);
+        let (event, relaxed) = (inst.event.clone(), relaxed_event(&inst.event, &inst.support));
+        let is_relaxed = relaxed.as_ref() == Some(&a.ty());
+        if let Some(sides) = &mut self.sides {
+            let (first, at) = *sides.relaxed.get_or_insert((is_relaxed, x_span));
+            if first != is_relaxed && (is_relaxed || a.ty() == event) {
+                return self.fail(
+                    Diagnostic::error(codes::WRONG_TYPE, "all calls of a continuation take one type")
+                        .label(x_span, format!("has type `{}`", a.show()))
+                        .label(at, if first { "a relaxed value here" } else { "a value of the choice here" })
+                        .help("a relaxed strategy hands on reals only: `k(real(b))`; for an index, `k([for v in K { real(v == x) }])`"),
+                );
+            }
+        }
+        if is_relaxed {
+            let call = S::estimator(EstRandom::Continue { x: a.atom, fresh });
+            return match call {
+                Some(r) => Value::Array(Arr::new(self.b.emit1(Op::Random(r), "cost", ppl_core::Ty::FLOAT), DType::Float, Vec::new())),
+                None => Value::Error,
+            };
+        }
         let a = if event.dtype == DType::Float {
             match self.as_real(a, x_span) {
                 Some(a) => a,
@@ -152,6 +172,16 @@ impl<S: ElabStage> FnElab<'_, S> {
             None => self
                 .fail(Diagnostic::error(codes::WRONG_PLACE, "a continuation is called only in a strategy").label(span, "here")),
         }
+    }
+}
+
+/// What stands for a discrete event where it is relaxed: a real for a truth value, a point of the simplex for one of finitely many integers.
+fn relaxed_event(event: &ppl_core::Ty, support: &ppl_core::Support) -> Option<ppl_core::Ty> {
+    match (event.dtype, support.size()) {
+        _ if !event.is_scalar() => None,
+        (DType::Bool, _) => Some(ppl_core::Ty::FLOAT),
+        (DType::Int, Some(n)) => Some(ppl_core::Ty::float([n])),
+        _ => None,
     }
 }
 
@@ -333,9 +363,10 @@ impl Session {
         }
         let done = me.finish(results, decl.span);
         let pathwise = carries_gradients(&done.func, &vars);
+        let relaxed = sides.relaxed.is_some_and(|(r, _)| r);
         let func = self.module.add_est(done.func);
         let span = decl.span;
-        self.module.strategies.push(StrategyInst { name: name.to_string(), func, pathwise, biased: false, sides: kinds, span });
+        self.module.strategies.push(StrategyInst { name: name.to_string(), func, pathwise, biased: decl.ast.biased, relaxed, sides: kinds, span });
         let id = StrategyId(self.module.strategies.len() as u32 - 1);
         self.strategy_captures.insert(id.0, done.captures);
         Some(id)

@@ -83,6 +83,8 @@ pub struct StrategyInst {
     pub pathwise: bool,
     /// Marked biased by its author.
     pub biased: bool,
+    /// Whether it continues with a number in place of a truth value, or with a point of the simplex in place of an index.
+    pub relaxed: bool,
     /// What the results behind the estimate are.
     pub sides: Vec<StrategySide>,
     /// Its declaration.

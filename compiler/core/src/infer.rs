@@ -238,6 +238,15 @@ impl<S: Stage> Cx<'_, S> {
                 let f = m.ests.get(callee.index()).ok_or_else(|| format!("{callee} does not exist"))?;
                 self.call(f, args)
             }
+            RandomView::Est(EstRandom::Grad { callee, args, wrt }) => {
+                let f = m.ests.get(callee.index()).ok_or_else(|| format!("{callee} does not exist"))?;
+                let tys = self.tys(args)?;
+                if self.call(f, args)? != [Ty::FLOAT] || *wrt > args.len() {
+                    return Err(format!("`{}` is no real scalar function of {wrt} arguments or more", f.name));
+                }
+                let of = tys[args.len() - wrt..].to_vec();
+                if of.iter().any(|t| t.dtype != DType::Float) { Err("a gradient is of real arguments".into()) } else { Ok(of) }
+            }
             RandomView::Det(d) => {
                 for (a, _) in d.lanes.iter().chain(&d.times) {
                     self.fits("a position in a loop", &[Ty::INT], &[*a])?;

@@ -231,6 +231,15 @@ pub enum EstRandom {
         /// Its arguments.
         args: Vec<Atom>,
     },
+    /// The gradient of a function without draws, one real scalar, with respect to its last parameters; outputs have their types.
+    Grad {
+        /// The function.
+        callee: EstId,
+        /// Its arguments.
+        args: Vec<Atom>,
+        /// How many parameters, from the end: real ones.
+        wrt: usize,
+    },
 }
 
 /// What a counter-based draw is distributed as.
@@ -672,7 +681,7 @@ impl RandomOp for EstRandom {
             EstRandom::LogDensity { dist, x } | EstRandom::Score { dist, x } => {
                 dist.args.iter().copied().chain(std::iter::once(*x)).collect()
             }
-            EstRandom::Sim { args, .. } | EstRandom::Call { args, .. } => args.clone(),
+            EstRandom::Sim { args, .. } | EstRandom::Call { args, .. } | EstRandom::Grad { args, .. } => args.clone(),
             EstRandom::Density { args, trace, .. } => args.iter().chain(trace).copied().collect(),
             EstRandom::Continue { x, .. } => vec![*x],
         }
@@ -689,7 +698,7 @@ impl RandomOp for EstRandom {
                 each(&mut dist.args, f);
                 *x = f(*x);
             }
-            EstRandom::Sim { args, .. } | EstRandom::Call { args, .. } => each(args, f),
+            EstRandom::Sim { args, .. } | EstRandom::Call { args, .. } | EstRandom::Grad { args, .. } => each(args, f),
             EstRandom::Density { args, trace, .. } => {
                 each(args, f);
                 each(trace, f);

@@ -7,7 +7,7 @@ use ppl_diag::{Code, Diagnostic, Span};
 use ppl_opt::{PassManager, PassTiming, When};
 use ppl_transform::step::{Carried, Direction, Layout, Learned, Optimizer, StepSpec};
 use ppl_transform::{
-    Avoid, ChoiceCosts, Chosen, EliminationCost, SideOf, batch, inline, inline_with_costs, smooth, smooth_avoiding,
+    Avoid, ChoiceCosts, Chosen, EliminationCost, SideOf, batch, inline, inline_with_costs, relax, smooth, smooth_avoiding,
     strategies_value_only, strategies_with_sides, vjp,
 };
 use std::collections::HashSet;
@@ -140,6 +140,7 @@ type Surrogate = (Func<Est>, Func<Det>, Vec<SideOf>, Vec<Chosen>);
 /// The program with its strategies, its surrogate, and what was chosen. Where the compiler's own choice turns out not to be possible
 /// (too many combinations, lanes that are coupled), it takes the next one.
 fn surrogate(program: &Program, flat: &Func<Est>, learned: &[bool], cx: &mut Cx) -> Result<Surrogate, Vec<Diagnostic>> {
+    let flat = &cx.time("relax", || relax(&program.module, flat))?;
     let mut avoid = Avoid::new();
     let mut first: Option<Vec<Diagnostic>> = None;
     loop {
@@ -214,6 +215,7 @@ pub fn analyse(program: &Program, cx: &mut Cx) -> Result<Vec<Chosen>, Vec<Diagno
     for p in &program.probes {
         let out = cx
             .time("inline", || inline(&program.module, program.module.est(p.func)))
+            .and_then(|f| cx.time("relax", || relax(&program.module, &f)))
             .and_then(|f| cx.time("smooth", || smooth(&program.module, &f, &p.learned, &exempt(program))));
         if let Err(e) = out {
             errors.extend(e);

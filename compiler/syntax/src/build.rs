@@ -224,7 +224,18 @@ pub(crate) fn normalize(cx: &Cx<'_>, l: usize, r: usize, program: Expr, by: Opti
 }
 
 pub(crate) fn marginal(cx: &mut Cx<'_>, l: usize, r: usize, keep: Vec<Expr>, program: Expr, by: Option<Expr>) -> Expr {
-    let keep = keep.iter().filter_map(|e| address(cx, e)).collect();
+    let latents = |e: &Expr| match &e.kind {
+        ExprKind::Call { callee, args } if matches!(&callee.kind, ExprKind::Name(n) if n == "latents") => match &args[..] {
+            [Arg { name: None, value }] => Some(value.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    let kept = |cx: &mut Cx<'_>, e: &Expr| match latents(e) {
+        Some(p) => Some(Kept::Latents(p)),
+        None => address(cx, e).map(Kept::Address),
+    };
+    let keep = keep.iter().filter_map(|e| kept(cx, e)).collect();
     let kind = ExprKind::Marginal { keep, program: Box::new(program), by: by.map(Box::new) };
     Expr::new(cx.span(l, r), kind)
 }

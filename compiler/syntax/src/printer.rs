@@ -270,7 +270,7 @@ impl<'a> Printer<'a> {
     }
 
     fn strategy(&mut self, s: &Strategy) {
-        self.push("strategy ");
+        self.push(if s.biased { "biased strategy " } else { "strategy " });
         self.push(s.name.as_str());
         if !s.params.is_empty() {
             self.params(&s.params);

@@ -8,6 +8,7 @@
 //!   I[ y = sim g(e) ]      =  y = S[g](e)       ([`mod@crate::sim`], made once for each program)
 //!   I[ y = density g(e) ]  =  y = D[g](e)       ([`mod@crate::density`])
 //!   I[ y = call f(e) ]     =  y = I[f](e)
+//!   I[ g.. = grad f(e; x..) ]  =  g.. = G[f](e; x..)      ([`mod@crate::grad`])
 //! ```
 
 use crate::density::Mode;
@@ -60,6 +61,7 @@ pub(crate) struct Inliner<'m> {
     sims: HashMap<GenId, Func<Est>>,
     densities: HashMap<(GenId, Vec<Mode>), Func<Est>>,
     ests: HashMap<EstId, Func<Est>>,
+    grads: HashMap<(EstId, usize), Func<Est>>,
     /// What sums over finite choices cost.
     pub(crate) costs: Vec<EliminationCost>,
     /// What is being made, outermost first.
@@ -80,6 +82,7 @@ impl<'m> Inliner<'m> {
             sims: HashMap::new(),
             densities: HashMap::new(),
             ests: HashMap::new(),
+            grads: HashMap::new(),
             costs: Vec::new(),
             active: Vec::new(),
         }
@@ -116,6 +119,16 @@ impl<'m> Inliner<'m> {
         let module = self.module;
         let f = self.making(Making::Est(id), |cx| cx.flat(module.est(id)))?;
         self.ests.insert(id, f.clone());
+        Ok(f)
+    }
+
+    fn grad(&mut self, id: EstId, wrt: usize) -> Result<Func<Est>, Vec<Diagnostic>> {
+        if let Some(f) = self.grads.get(&(id, wrt)) {
+            return Ok(f.clone());
+        }
+        let flat = self.est(id)?;
+        let f = crate::grad::grad(self.module, &flat, wrt)?;
+        self.grads.insert((id, wrt), f.clone());
         Ok(f)
     }
 
@@ -163,6 +176,7 @@ impl Hook<Est, Est> for Flat<'_, '_> {
             EstRandom::Sim { callee, args } => (self.cx.sim(*callee), args.clone()),
             EstRandom::Density { callee, args, trace } => (self.cx.density(*callee), [&args[..], trace].concat()),
             EstRandom::Call { callee, args } => (self.cx.est(*callee), args.clone()),
+            EstRandom::Grad { callee, args, wrt } => (self.cx.grad(*callee, *wrt), args.clone()),
             EstRandom::Sample { .. }
             | EstRandom::Draw(_)
             | EstRandom::Path(_)

@@ -13,9 +13,11 @@ mod eliminate;
 mod enumerated;
 mod expand;
 mod given_draws;
+mod grad;
 mod inline;
 mod marginal;
 mod normalize;
+mod relax;
 mod scope;
 mod sim;
 mod smc;
@@ -29,6 +31,7 @@ pub use eliminate::EliminationCost;
 pub use enumerated::{Enumerated, enumerated};
 pub use given_draws::given_draws;
 pub use inline::{density, inline, inline_with_costs, sim, user_label};
+pub use relax::relax;
 pub use smooth::{Avoid, Chosen, SmoothConflict, SmoothSource, smooth, smooth_avoiding};
 pub use strategies::{
     ChoiceCosts, CostTerm, Reach, SideOf, costs, strategies, strategies_unscoped, strategies_value_only, strategies_with_sides,

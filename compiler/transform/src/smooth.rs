@@ -337,7 +337,8 @@ impl Analysis<'_> {
             | EstRandom::Sim { .. }
             | EstRandom::Density { .. }
             | EstRandom::Continue { .. }
-            | EstRandom::Call { .. } => None,
+            | EstRandom::Call { .. }
+            | EstRandom::Grad { .. } => None,
         }
     }
 

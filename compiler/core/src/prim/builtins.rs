@@ -350,6 +350,13 @@ pub const BUILTINS: &[BuiltinDef] = &[
     ),
     row(
         Topic::Estimate,
+        "grad",
+        "grad(e: real, x: any) -> real[..]",
+        "In an objective or strategy: the gradient of `e` with respect to the variable `x`, a number or an array, of its shape; of a trace, one vector of the derivatives by all its real choices. `e` is written in place and draws nothing; what comes out is differentiated like any value.",
+        ("grad(log_density(p, t), t)", ""),
+    ),
+    row(
+        Topic::Estimate,
         "path",
         "path(d: dist) -> any",
         "In a strategy: a draw through which derivatives flow to the parameters of `d`.",

@@ -25,6 +25,7 @@ const OPS: &[&str] = &[
     "continue",
     "cumsum",
     "density",
+    "grad",
     "dot",
     "draw",
     "factor",

@@ -41,6 +41,7 @@ fn strategy(c: &mut Cursor) -> Parsed<StrategyInst> {
     let func = EstId(c.reference("est")?);
     let pathwise = c.eat_word("pathwise");
     let biased = c.eat_word("biased");
+    let relaxed = c.eat_word("relaxed");
     let mut sides = Vec::new();
     loop {
         if c.eat_word("also") {
@@ -51,7 +52,7 @@ fn strategy(c: &mut Cursor) -> Parsed<StrategyInst> {
             break;
         }
     }
-    Ok(StrategyInst { name, func, pathwise, biased, sides, span: start.to(c.last_span()) })
+    Ok(StrategyInst { name, func, pathwise, biased, relaxed, sides, span: start.to(c.last_span()) })
 }
 
 fn dist(c: &mut Cursor) -> Parsed<DistInst> {

@@ -77,7 +77,7 @@ impl<S: Stage> FuncParser<'_, S> {
             "stop" => Op::Stop(self.atom()?),
             "call" => return self.call(at),
             "sample" | "factor" | "report" | "marginal" | "normalize" | "draw" | "path" | "log_density" | "score" | "sim"
-            | "density" | "continue" | "random" => {
+            | "density" | "grad" | "continue" | "random" => {
                 let r = self.random(keyword)?;
                 return self.of_stage(r, keyword, at);
             }
@@ -162,6 +162,17 @@ impl<S: Stage> FuncParser<'_, S> {
                 let trace = if self.at_atom() { self.atoms()? } else { Vec::new() };
                 self.c.punct(")")?;
                 AnyRandom::Est(EstRandom::Density { callee, args, trace })
+            }
+            "grad" => {
+                let callee = EstId(self.c.reference("est")?);
+                self.c.punct("(")?;
+                let mut args = if self.at_atom() { self.atoms()? } else { Vec::new() };
+                self.c.punct(";")?;
+                let of = if self.at_atom() { self.atoms()? } else { Vec::new() };
+                self.c.punct(")")?;
+                let wrt = of.len();
+                args.extend(of);
+                AnyRandom::Est(EstRandom::Grad { callee, args, wrt })
             }
             "continue" => {
                 let x = self.atom()?;

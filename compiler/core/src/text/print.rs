@@ -293,6 +293,10 @@ impl<S: Stage> Printer<'_, S> {
             }
             EstRandom::Continue { x, fresh } => format!("continue {}{}", self.atom(x), flag(*fresh, "fresh")),
             EstRandom::Call { callee, args } => format!("call {callee}({})", self.atoms(args)),
+            EstRandom::Grad { callee, args, wrt } => {
+                let (fixed, of) = args.split_at(args.len().saturating_sub(*wrt));
+                format!("grad {callee}({}; {})", self.atoms(fixed), self.atoms(of))
+            }
         }
     }
 
@@ -333,7 +337,7 @@ impl<S: Stage> Printer<'_, S> {
                 | RandomView::Est(EstRandom::Sim { callee, .. } | EstRandom::Density { callee, .. }) => {
                     name(m.gens.get(callee.index()).map(|f| &f.name))
                 }
-                RandomView::Est(EstRandom::Call { callee, .. }) => name(m.ests.get(callee.index()).map(|f| &f.name)),
+                RandomView::Est(EstRandom::Call { callee, .. } | EstRandom::Grad { callee, .. }) => name(m.ests.get(callee.index()).map(|f| &f.name)),
                 RandomView::Gen(GenRandom::Factor(_) | GenRandom::Scale(_) | GenRandom::Report { .. })
                 | RandomView::Est(EstRandom::Continue { .. })
                 | RandomView::Det(_) => None,

@@ -39,7 +39,7 @@ fn dist(d: &DistInst) -> String {
 }
 
 fn strategy(s: &StrategyInst) -> String {
-    let flags = [(s.pathwise, " pathwise"), (s.biased, " biased")];
+    let flags = [(s.pathwise, " pathwise"), (s.biased, " biased"), (s.relaxed, " relaxed")];
     let flags: String = flags.iter().filter(|f| f.0).map(|f| f.1).collect();
     let sides = s.sides.iter().map(|s| match s {
         StrategySide::Next(p) => format!(" next {p}"),

@@ -231,4 +231,19 @@ Report a bound beside it, `using adam(0.01), report(elbo)`, or use an objective 
         name: "a gradient that is not finite",
         page: "A draw of the gradient is NaN or infinite, so it has no mean that could be compared. `ppl fit` from the same parameters explains which expression it comes from.",
     },
+    CodeInfo {
+        code: Code("E0473"),
+        name: "a gradient of something drawn",
+        page: "`grad(e, x)` is the derivative of a value that is computed from `x`. A draw inside `e` would make it another value at each evaluation, and the derivative of one draw is not that of the expectation.\n\nDraw first and differentiate what is computed from the draw: `let (t, _) = sim(q)`, then `grad(log_density(p, t), t)`. Densities that are estimates (`marginal`, `normalize`, not by enumeration) draw as well, and have no gradient of this kind.",
+    },
+    CodeInfo {
+        code: Code("E0474"),
+        name: "a relaxed choice used as a discrete one",
+        page: "Strategies such as `straight_through`, `gumbel_softmax` and `rebar` go on with a number between 0 and 1 in place of a truth value, and with a point of the simplex in place of an index, so that derivatives flow through it. The rest of the program must then take such values: `real(b)`, `select(b, x, y)`, an element `table[z]`, products, sums and log densities are extended linearly between the values; a branch `if b { .. }` makes its choices or it doesn't, and can't be taken by half.\n\nWrite the use as arithmetic, `select(b, x, y)` in place of `if b { x } else { y }`, or give the choice a strategy that keeps it discrete: `enumerate`, `measure_valued`, `disarm`, `reinforce`.",
+    },
+    CodeInfo {
+        code: Code("E0475"),
+        name: "a biased strategy",
+        page: "The strategy of this choice is marked `biased strategy`: the mean of its gradient is not the gradient of the objective. A fit moves where the biased gradient leads, which may be somewhere else; `ppl check-grad` shows by how much the two differ here.\n\nThis is a warning. The compiler and `ppl tune` never pick such a strategy by themselves.",
+    },
 ];
