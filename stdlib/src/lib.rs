@@ -16,6 +16,8 @@ pub const PRELUDE: &[LibraryFile] = &[
     LibraryFile { name: "std/math.ppl", text: include_str!("../std/math.ppl") },
     LibraryFile { name: "std/distributions.ppl", text: include_str!("../std/distributions.ppl") },
     LibraryFile { name: "std/strategies.ppl", text: include_str!("../std/strategies.ppl") },
+    LibraryFile { name: "std/relaxations.ppl", text: include_str!("../std/relaxations.ppl") },
     LibraryFile { name: "std/objectives.ppl", text: include_str!("../std/objectives.ppl") },
+    LibraryFile { name: "std/divergences.ppl", text: include_str!("../std/divergences.ppl") },
     LibraryFile { name: "std/guides.ppl", text: include_str!("../std/guides.ppl") },
 ];

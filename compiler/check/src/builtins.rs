@@ -430,6 +430,13 @@ impl<S: ElabStage> FnElab<'_, S> {
                     Value::Program(_) | Value::Target(_) | Value::Decl(_) => {
                         Some(self.stop_program(args[0].0.clone(), args[0].1))
                     }
+                    Value::Trace(t) => {
+                        let mut t = t.clone();
+                        for e in t.entries.iter_mut().filter(|e| e.value.dtype == DType::Float) {
+                            e.value.atom = self.b.stop(e.value.atom);
+                        }
+                        Some(Value::Trace(t))
+                    }
                     v => {
                         let a = self.as_array(v.clone(), args[0].1)?;
                         if a.dtype != DType::Float || a.konst.is_some() {

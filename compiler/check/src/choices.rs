@@ -332,10 +332,13 @@ impl<S: ElabStage> FnElab<'_, S> {
         match v {
             Value::Dist(d) => self.draw(&d, span, false),
             Value::Error => Value::Error,
-            v => self.fail(
-                Diagnostic::error(codes::WRONG_TYPE, "`draw` needs a distribution")
-                    .label(e.span, format!("this is {}", v.describe())),
-            ),
+            Value::Array(a) if a.estimate && self.expects > 0 => Value::Array(Arr { estimate: false, ..a }),
+            v => {
+                let d = Diagnostic::error(codes::WRONG_TYPE, "`draw` needs a distribution")
+                    .label(e.span, format!("this is {}", v.describe()));
+                let outside = matches!(&v, Value::Array(a) if a.estimate);
+                self.fail(if outside { d.help("inside `expect { }` an estimate can be drawn as well: the value of one run") } else { d })
+            }
         }
     }
 
