@@ -36,6 +36,7 @@ pub(crate) fn command(args: &CheckArgs) -> Result<(), Failure> {
         return Err(model.failure(problems));
     }
     warnings.extend(model.bound.warnings.iter().cloned());
+    warnings.extend(ppl_driver::biased(&chosen));
     if !warnings.is_empty() {
         report::diagnostics(&model.source.map, &warnings);
     }

@@ -120,6 +120,7 @@ pub(crate) fn run(
     let settings = settings(plan, args).map_err(|d| fail(vec![d]))?;
     let code = lower_fit(&program, plan, &run::compiled(&settings.optimizer), settings.steps, cx).map_err(fail)?;
     if !quiet {
+        report::diagnostics(&model.source.map, &ppl_driver::biased(&code.chosen));
         // Before anything runs: an exact sum may be expensive.
         cx.eliminations.iter().for_each(|e| report::remark(&format!("summed exactly: {}\n", output::elimination(e))));
     }
