@@ -362,3 +362,18 @@ fn no_objective_of_the_library_is_left_out() {
         }
     }
 }
+
+#[test]
+fn an_exponential_times_its_argument_has_both_derivatives() {
+    // d/dx x exp(x) = (1 + x) exp(x), which is 3.42 at 0.7: the exponential's factor is its own estimate, not that of its argument.
+    let f = fitted(
+        "param x: real = 0.7
+gen near(x: real) { v ~ normal(x, 0.3) }
+objective of(p: target, q: gen) = expect { let (t, _) = sim(q); t.v }
+fit maximize x * exp_of(of, near(x), near(x)) using particles 100",
+    );
+    let found = moments(&f, 600);
+    for ((mean, se), want) in found.into_iter().zip([0.7 * 0.7f64.exp(), 1.7 * 0.7f64.exp()]) {
+        assert!(z_score(mean, se, want, 0.0, 1e-9, 1.0).abs() < 4.0 && se < 0.05, "{mean} +- {se}, expected {want}");
+    }
+}

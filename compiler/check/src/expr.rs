@@ -248,6 +248,10 @@ impl<S: ElabStage> FnElab<'_, S> {
                 if !inner.is_empty() {
                     return Value::Trace(crate::value::TraceVal { entries: inner, ..t });
                 }
+                // What is wrong with it has been said where it is made.
+                if t.broken.iter().any(|b| b == name || b.starts_with(&prefix)) {
+                    return Value::Error;
+                }
                 let have: Vec<String> = t.entries.iter().map(|e| format!("`{}`", e.addr)).collect();
                 self.fail(
                     Diagnostic::error(codes::UNKNOWN_ADDRESS, format!("a trace of `{}` has no choice `{name}`", t.program))
