@@ -140,7 +140,8 @@ type Surrogate = (Func<Est>, Func<Det>, Vec<SideOf>, Vec<Chosen>);
 /// The program with its strategies, its surrogate, and what was chosen. Where the compiler's own choice turns out not to be possible
 /// (too many combinations, lanes that are coupled), it takes the next one.
 fn surrogate(program: &Program, flat: &Func<Est>, learned: &[bool], cx: &mut Cx) -> Result<Surrogate, Vec<Diagnostic>> {
-    let flat = &cx.time("relax", || relax(&program.module, flat))?;
+    let relaxed = cx.time("relax", || relax(&program.module, flat))?;
+    let flat = relaxed.as_ref().unwrap_or(flat);
     let mut avoid = Avoid::new();
     let mut first: Option<Vec<Diagnostic>> = None;
     loop {
@@ -215,7 +216,7 @@ pub fn analyse(program: &Program, cx: &mut Cx) -> Result<Vec<Chosen>, Vec<Diagno
     for p in &program.probes {
         let out = cx
             .time("inline", || inline(&program.module, program.module.est(p.func)))
-            .and_then(|f| cx.time("relax", || relax(&program.module, &f)))
+            .and_then(|f| Ok(cx.time("relax", || relax(&program.module, &f))?.unwrap_or(f)))
             .and_then(|f| cx.time("smooth", || smooth(&program.module, &f, &p.learned, &exempt(program))));
         if let Err(e) = out {
             errors.extend(e);

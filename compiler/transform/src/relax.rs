@@ -25,10 +25,10 @@ use ppl_core::{
 use ppl_diag::{Code, Diagnostic, Span};
 use std::collections::HashMap;
 
-/// The program with its relaxed choices as reals. Errors: a use of one that has no extension (E0474).
-pub fn relax(module: &Module, func: &Func<Est>) -> Result<Func<Est>, Vec<Diagnostic>> {
+/// The program with its relaxed choices as reals; `None` where it has none. Errors: a use of one that has no extension (E0474).
+pub fn relax(module: &Module, func: &Func<Est>) -> Result<Option<Func<Est>>, Vec<Diagnostic>> {
     if !any_relaxed(module, &func.body) {
-        return Ok(func.clone());
+        return Ok(None);
     }
     let mut b = Builder::<Est>::new(func.name.clone());
     b.func.span = func.span;
@@ -38,7 +38,7 @@ pub fn relax(module: &Module, func: &Func<Est>) -> Result<Func<Est>, Vec<Diagnos
     let mut cx = Cx::new(func, &args);
     r.block(&mut b, &mut cx, &func.body);
     let results = cx.atoms(&func.body.results);
-    if r.errors.is_empty() { Ok(b.finish(results)) } else { Err(r.errors) }
+    if r.errors.is_empty() { Ok(Some(b.finish(results))) } else { Err(r.errors) }
 }
 
 /// Whether the strategy of a sample relaxes it.
