@@ -89,8 +89,16 @@ fn variances_are_ordered_as_published() {
     };
     // Smaller by five standard errors of the difference.
     let below = |(v, e): (f64, f64), (w, f): (f64, f64)| v + 5.0 * (e * e + f * f).sqrt() < w;
-    let names =
-        ["reinforce", "reinforce_mean", "leave_one_out(2)", "leave_one_out(4)", "control_variate(0.02)", "arm", "disarm", "measure_valued"];
+    let names = [
+        "reinforce",
+        "reinforce_mean",
+        "leave_one_out(2)",
+        "leave_one_out(4)",
+        "control_variate(0.02)",
+        "arm",
+        "disarm",
+        "measure_valued",
+    ];
     let [plain, mean, two, four, variate, arm, disarm, exact] = names.map(measure);
     assert!(below(mean, plain), "a running mean as baseline");
     assert!(below(two, plain) && below(four, two), "draws as baselines of one another");

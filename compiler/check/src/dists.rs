@@ -381,8 +381,8 @@ impl Session {
         };
         for m in &decl.members {
             let mut me = FnElab::<Det>::new(self, &format!("{}.{}", decl.name, m.name), 1, false);
-            let x =
-                matches!(m.name.as_str(), "log_density" | "cdf").then(|| me.b.param(m.params.first().map_or("x", |p| p.name.as_str()), event.clone()));
+            let x = matches!(m.name.as_str(), "log_density" | "cdf")
+                .then(|| me.b.param(m.params.first().map_or("x", |p| p.name.as_str()), event.clone()));
             let vars = me.bind_dist_params(decl, params)?;
             match m.name.as_str() {
                 "log_density" => {

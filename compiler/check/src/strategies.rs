@@ -171,24 +171,33 @@ impl<S: ElabStage> FnElab<'_, S> {
         if !r.batch.is_empty() {
             self.report(
                 Diagnostic::error(codes::SHAPES_DISAGREE, format!("`{}` of `{}` is one distribution", p.name, n.name))
-                    .label(r.span, format!("these are {}", r.batch.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ")))
+                    .label(
+                        r.span,
+                        format!("these are {}", r.batch.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ")),
+                    )
                     .help("make the choices in a loop, each with a distribution of its own"),
             );
             return None;
         }
         if given.event != own.event || given.support != own.support || given.support.is_dynamic() {
             self.report(
-                Diagnostic::error(codes::STRATEGY_NOT_FOR_DIST, format!("`{}` draws from a distribution of other values", n.name))
-                    .label(r.span, format!("`{}` has values of type `{}`, support: {}", given.name, given.event, given.support))
-                    .label(d.span, format!("`{}` has values of type `{}`, support: {}", own.name, own.event, own.support))
-                    .help("give it a distribution of the same type on the same support"),
+                Diagnostic::error(
+                    codes::STRATEGY_NOT_FOR_DIST,
+                    format!("`{}` draws from a distribution of other values", n.name),
+                )
+                .label(r.span, format!("`{}` has values of type `{}`, support: {}", given.name, given.event, given.support))
+                .label(d.span, format!("`{}` has values of type `{}`, support: {}", own.name, own.event, own.support))
+                .help("give it a distribution of the same type on the same support"),
             );
             return None;
         }
         if !given.can(StrategyNeed::Sample) || !given.can(StrategyNeed::LogDensity) {
             self.report(
-                Diagnostic::error(codes::STRATEGY_NOT_FOR_DIST, format!("`{}` draws from `{}` and takes its density", n.name, given.name))
-                    .label(r.span, "has no `sample`, or no `log_density`"),
+                Diagnostic::error(
+                    codes::STRATEGY_NOT_FOR_DIST,
+                    format!("`{}` draws from `{}` and takes its density", n.name, given.name),
+                )
+                .label(r.span, "has no `sample`, or no `log_density`"),
             );
             return None;
         }

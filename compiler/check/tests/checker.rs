@@ -170,7 +170,11 @@ fn capabilities_are_read_off_the_programs() {
     for d in ["normal", "gamma", "flip", "geometric", "categorical", "von_mises"] {
         works(d, scores, "no_such_strategy");
     }
-    works("normal", "reparam implicit control_variate measure_valued antithetic quasi_monte_carlo", "enumerate rejection_reparam");
+    works(
+        "normal",
+        "reparam implicit control_variate measure_valued antithetic quasi_monte_carlo",
+        "enumerate rejection_reparam",
+    );
     works("gamma", "reparam implicit rejection_reparam measure_valued", "enumerate control_variate antithetic");
     works("flip", "enumerate local_expectation measure_valued control_variate arm disarm", "reparam implicit");
     works("geometric", "measure_valued", "enumerate reparam implicit weak_derivative");

@@ -335,8 +335,7 @@ fn a_gamma_draw_moves_with_its_shape() {
         g.body.results.truncate(1);
         let got = run(&vjp(&g, &[0], 0).expect("differentiable"), std::slice::from_ref(&x)).swap_remove(1).data;
         let shape = |i: usize| x.data[i.min(x.data.len() - 1)];
-        let parts: Vec<f64> =
-            (0..2).map(|i| 2.0 * draws[i] * prims::eval(Prim::GammaDrawGrad, &[shape(i), draws[i]])).collect();
+        let parts: Vec<f64> = (0..2).map(|i| 2.0 * draws[i] * prims::eval(Prim::GammaDrawGrad, &[shape(i), draws[i]])).collect();
         let want = if own.is_empty() { vec![parts[0] + parts[1]] } else { parts };
         assert_eq!(got, want);
     }
