@@ -44,6 +44,7 @@ pub const NAMES: &[&str] = &[
     "density",
     "log_density",
     "score",
+    "cdf",
     "sim",
     "grad",
     "path",
@@ -479,6 +480,21 @@ impl<S: ElabStage> FnElab<'_, S> {
                             )
                             .label(args[0].1, format!("this is {}", v.describe()))
                             .label(args[1].1, format!("this is {}", x.describe())),
+                        ),
+                    ),
+                }
+            }
+            "cdf" => {
+                self.count(name, args, 2, 2, span)?;
+                match self.applied(args[0].0.clone(), args[0].1) {
+                    Value::Dist(d) => {
+                        let x = self.real_array(&args[1])?;
+                        self.cdf(&d, &x, args[1].1, span).map(Value::Array)
+                    }
+                    v => Some(
+                        self.fail(
+                            Diagnostic::error(codes::WRONG_TYPE, "`cdf` needs a distribution")
+                                .label(args[0].1, format!("this is {}", v.describe())),
                         ),
                     ),
                 }

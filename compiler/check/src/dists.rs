@@ -12,6 +12,7 @@ use ppl_core::{
 };
 use ppl_diag::{Diagnostic, Span};
 use ppl_syntax::ast::{Dist, ExprKind, TypeKind};
+use std::collections::HashSet;
 
 impl<S: ElabStage> FnElab<'_, S> {
     /// `normal(mu, sigma)`: parameters may have extra leading axes, which makes independent elements.
@@ -208,6 +209,37 @@ impl<S: ElabStage> FnElab<'_, S> {
         }
     }
 
+    /// `cdf(d, x)`: the distribution function of one event.
+    pub(crate) fn cdf(&mut self, d: &DistVal, x: &Arr, x_span: Span, span: Span) -> Option<Arr> {
+        let inst = self.s.module.dist(d.dist);
+        let (name, found) = (inst.name.clone(), inst.cdf);
+        let Some(f) = found else {
+            self.report(
+                Diagnostic::error(codes::STRATEGY_NOT_FOR_DIST, format!("`{name}` has no distribution function"))
+                    .label(span, "needed here")
+                    .note("a `dist` has one if it has a member `cdf(x)`"),
+            );
+            return None;
+        };
+        if x.dims != d.batch {
+            self.wrong_shape("a value of this distribution", DType::Float, &d.batch, x, x_span, span);
+            return None;
+        }
+        let mut args = d.args.clone();
+        args.push(x.clone());
+        self.over_batch(d, &d.batch.clone(), &args, &mut |me, args| {
+            let (x, params) = args.split_last()?;
+            let atoms: Vec<Atom> = std::iter::once(x).chain(params).map(|a| a.atom).collect();
+            let atom = if S::draw_stage().is_some() {
+                let callee = me.s.module.det(f).clone();
+                me.inline_sample(&callee, &atoms)?
+            } else {
+                me.b.emit1(Op::Call { callee: f, args: atoms }, "p", Ty::FLOAT)
+            };
+            Some(Arr::new(atom, DType::Float, Vec::new()))
+        })
+    }
+
     /// The `i`-th value of a finite support.
     pub(crate) fn support_value(&mut self, d: &DistVal, index: Atom) -> Value {
         let support = self.s.module.dist(d.dist).support.clone();
@@ -340,6 +372,7 @@ impl Session {
             support: support.clone(),
             log_density: None,
             sample: None,
+            cdf: None,
             pathwise: false,
             support_value: None,
             auto: Vec::new(),
@@ -348,8 +381,8 @@ impl Session {
         };
         for m in &decl.members {
             let mut me = FnElab::<Det>::new(self, &format!("{}.{}", decl.name, m.name), 1, false);
-            let x =
-                (m.name == "log_density").then(|| me.b.param(m.params.first().map_or("x", |p| p.name.as_str()), event.clone()));
+            let x = matches!(m.name.as_str(), "log_density" | "cdf")
+                .then(|| me.b.param(m.params.first().map_or("x", |p| p.name.as_str()), event.clone()));
             let vars = me.bind_dist_params(decl, params)?;
             match m.name.as_str() {
                 "log_density" => {
@@ -382,16 +415,28 @@ impl Session {
                         return None;
                     }
                     let func = me.finish(vec![a.atom], m.span).func;
-                    inst.pathwise = event.dtype == DType::Float && is_pathwise(&func, &vars);
+                    inst.pathwise = event.dtype == DType::Float && is_pathwise(&func, &vars, &self.continuous);
                     inst.sample = Some(self.module.add_det(func));
                 }
-                // Used by later strategies (implicit reparameterisation); checked like the others.
                 "cdf" => {
-                    if let Some(p) = m.params.first() {
-                        let x = me.b.param("x", event.clone());
-                        me.bind(p.name.as_str(), Value::Array(Arr::from_ty(Atom::Var(x), &event)));
-                        me.real_scalar(&m.body, "a distribution function")?;
+                    let (Some(p), Some(x)) = (m.params.first(), x) else {
+                        me.report(
+                            Diagnostic::error(codes::WRONG_ARGUMENTS, "`cdf` takes the value")
+                                .label(m.span, "write `cdf(x) = ..`"),
+                        );
+                        return None;
+                    };
+                    if event != Ty::FLOAT {
+                        me.report(
+                            Diagnostic::error(codes::WRONG_TYPE, "a distribution function is one of real numbers")
+                                .label(m.span, format!("the values of `{}` are of type `{event}`", decl.name)),
+                        );
+                        return None;
                     }
+                    me.bind(p.name.as_str(), Value::Array(Arr::from_ty(Atom::Var(x), &event)));
+                    let a = me.real_scalar(&m.body, "a distribution function")?;
+                    let func = me.finish(vec![a.atom], m.span).func;
+                    inst.cdf = Some(self.module.add_det(func));
                 }
                 other => {
                     let at = m.name.span;
@@ -482,6 +527,7 @@ impl Session {
             support: support.clone(),
             log_density,
             sample,
+            cdf: None,
             pathwise: b_inst.pathwise,
             support_value: None,
             auto: Vec::new(),
@@ -538,10 +584,12 @@ fn is_bound(decl: &Dist, name: &str) -> bool {
 }
 
 /// Whether derivatives flow from the parameters to the draw: every value computed from them stays real and every draw that
-/// depends on them is none of the run-time's generators with parameters.
-fn is_pathwise(f: &Func<Det>, params: &[Var]) -> bool {
-    fn block(b: &ppl_core::Block<Det>, f: &Func<Det>, tainted: &mut std::collections::HashSet<Var>) -> bool {
+/// depends on them is one whose derivative by its parameter is known. In the places `exempt` branches are the author's word.
+fn is_pathwise(f: &Func<Det>, params: &[Var], exempt: &[Span]) -> bool {
+    fn block(b: &ppl_core::Block<Det>, f: &Func<Det>, exempt: &[Span], tainted: &mut HashSet<Var>) -> bool {
         for s in &b.stmts {
+            let inside = |e: &Span| e.file == s.span.file && e.start <= s.span.start && s.span.end <= e.end;
+            let assumed = exempt.iter().any(inside);
             let dirty = ppl_core::op_atoms(&s.op).iter().any(|a| a.var().is_some_and(|v| tainted.contains(&v)));
             if let Op::Scan(sc) = &s.op {
                 for (v, a) in sc.carry.iter().chain(&sc.xs) {
@@ -552,7 +600,7 @@ fn is_pathwise(f: &Func<Det>, params: &[Var]) -> bool {
             }
             let mut inner_dirty = false;
             for inner in ppl_core::op_blocks(&s.op) {
-                if !block(inner, f, tainted) {
+                if !block(inner, f, exempt, tainted) {
                     return false;
                 }
                 inner_dirty |= ppl_core::free_vars(inner).iter().any(|v| tainted.contains(v));
@@ -560,7 +608,10 @@ fn is_pathwise(f: &Func<Det>, params: &[Var]) -> bool {
             if dirty || inner_dirty {
                 match &s.op {
                     Op::Random(DetRandom { kind: RngKind::Uniform | RngKind::Normal, .. }) => continue,
+                    // Moves with its shape, at a constant distribution function.
+                    Op::Random(DetRandom { kind: RngKind::Gamma, .. }) => {}
                     Op::Random(_) => return false,
+                    Op::Prim(Prim::Lt | Prim::Le | Prim::Gt | Prim::Ge, _) if assumed => continue,
                     Op::If { cond, .. } if cond.var().is_some_and(|v| tainted.contains(&v)) => return false,
                     Op::Prim(Prim::Floor | Prim::Ceil | Prim::Round | Prim::Trunc | Prim::Sign, _) => return false,
                     _ => {}
@@ -573,6 +624,6 @@ fn is_pathwise(f: &Func<Det>, params: &[Var]) -> bool {
         }
         true
     }
-    let mut tainted: std::collections::HashSet<Var> = params.iter().copied().filter(|v| f.ty(*v).dtype == DType::Float).collect();
-    block(&f.body, f, &mut tainted)
+    let mut tainted: HashSet<Var> = params.iter().copied().filter(|v| f.ty(*v).dtype == DType::Float).collect();
+    block(&f.body, f, exempt, &mut tainted)
 }

@@ -62,6 +62,10 @@ pub(crate) struct GlobalInfo {
 pub(crate) struct StrategyDecl {
     pub(crate) ast: Rc<Strategy>,
     pub(crate) span: Span,
+    /// Whether its program takes scores.
+    pub(crate) scores: bool,
+    /// Whether its program takes densities.
+    pub(crate) weighs: bool,
 }
 
 #[derive(Debug)]
@@ -201,7 +205,9 @@ impl Session {
             ItemKind::Objective(c) => self.add_decl(c.name.as_str(), Decl::Objective(c.clone()), c.name.span, item.span, library),
             ItemKind::Dist(d) => self.add_decl(d.name.as_str(), Decl::Dist(d.clone()), d.name.span, item.span, library),
             ItemKind::Strategy(s) => {
-                let decl = StrategyDecl { ast: Rc::new(s.clone()), span: item.span };
+                let body = ppl_syntax::print_expr(&s.body);
+                let (scores, weighs) = (body.contains("score("), body.contains("density("));
+                let decl = StrategyDecl { ast: Rc::new(s.clone()), span: item.span, scores, weighs };
                 // A user's own strategy is found before the library's.
                 if library {
                     self.strategies.push(decl);

@@ -16,6 +16,8 @@ pub enum StrategyNeed {
     Finite,
     /// A support that does not move with the parameters.
     FixedSupport,
+    /// A distribution function that is smooth in the value and the parameters.
+    Cdf,
 }
 
 /// A distribution at given parameter types: one event. Its programs are deterministic-stage functions.
@@ -35,6 +37,8 @@ pub struct DistInst {
     pub log_density: Option<DetId>,
     /// `(params..) -> event`: a draw, through draws of the run-time's generators.
     pub sample: Option<DetId>,
+    /// `(x, params..) -> float`: distribution function of a real event.
+    pub cdf: Option<DetId>,
     /// Whether derivatives flow through `sample`.
     pub pathwise: bool,
     /// `(i: int, params..) -> event`: the `i`-th value of a finite support (of [`Support::size`] values).
@@ -56,6 +60,7 @@ impl DistInst {
             StrategyNeed::Pathwise => self.pathwise,
             StrategyNeed::Finite => self.support.size().is_some() && self.support_value.is_some(),
             StrategyNeed::FixedSupport => !self.support.is_dynamic(),
+            StrategyNeed::Cdf => self.cdf.is_some(),
         }
     }
 }

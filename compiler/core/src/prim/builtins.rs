@@ -336,6 +336,13 @@ pub const BUILTINS: &[BuiltinDef] = &[
     ),
     row(
         Topic::Estimate,
+        "cdf",
+        "cdf(d: dist, x: real) -> real",
+        "Distribution function: the probability of values up to `x`. For distributions with a `cdf` program.",
+        ("cdf(exponential(1.0), 2.0)", "0.8646647167633873"),
+    ),
+    row(
+        Topic::Estimate,
         "score",
         "score(d: dist, x: any) -> real",
         "In a strategy: value 0, with the gradient of the log density of `x` with respect to the parameters of `d`.",

@@ -71,12 +71,13 @@ fn dist(c: &mut Cursor) -> Parsed<DistInst> {
     let support = support(c)?;
     let log_density = det(c, "log_density")?;
     let sample = det(c, "sample")?;
+    let cdf = det(c, "cdf")?;
     let support_value = det(c, "support_value")?;
     let pathwise = c.eat_word("pathwise");
     let auto = listed(c, "auto", |c| c.reference("strategy").map(StrategyId))?;
     let works_with = listed(c, "works_with", |c| c.text("a strategy's name"))?;
     c.punct("}")?;
-    Ok(DistInst { name, params, event, support, log_density, sample, pathwise, support_value, auto, works_with, span })
+    Ok(DistInst { name, params, event, support, log_density, sample, cdf, pathwise, support_value, auto, works_with, span })
 }
 
 fn det(c: &mut Cursor, key: &str) -> Parsed<Option<DetId>> {

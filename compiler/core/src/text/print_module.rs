@@ -21,7 +21,7 @@ fn dist(d: &DistInst) -> String {
     let params = list(&d.params, |(n, t)| format!("{}: {}", word(n), ty(t)));
     let mut out = format!("dist @{}({params}) -> {} {{\n", word(&d.name), ty(&d.event));
     out += &format!("  support {}\n", support(&d.support));
-    for (key, id) in [("log_density", d.log_density), ("sample", d.sample), ("support_value", d.support_value)] {
+    for (key, id) in [("log_density", d.log_density), ("sample", d.sample), ("cdf", d.cdf), ("support_value", d.support_value)] {
         if let Some(id) = id {
             out += &format!("  {key} {id}\n");
         }

@@ -113,6 +113,7 @@ impl Module {
             let programs = [
                 ("log_density", d.log_density, std::iter::once(d.event.clone()).chain(params()).collect::<Vec<_>>(), Ty::FLOAT),
                 ("sample", d.sample, params().collect(), d.event.clone()),
+                ("cdf", d.cdf, std::iter::once(d.event.clone()).chain(params()).collect(), Ty::FLOAT),
                 ("support_value", d.support_value, std::iter::once(Ty::INT).chain(params()).collect(), d.event.clone()),
             ];
             for (what, id, takes, gives) in programs {

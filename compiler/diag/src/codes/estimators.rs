@@ -57,10 +57,12 @@ pub(super) const CODES: &[CodeInfo] = &[
 |---|---|
 | `reparam` | a `sample` program that is smooth in the parameters |
 | `enumerate` | a finite support |
+| `implicit` | a `cdf` that is smooth in the value and the parameters |
 | `reinforce` | a log density, and a support that parameters don't move |
-| `measure_valued` | a program for the distribution: `flip`, `flip_logits`, `poisson` |
+| `measure_valued` | a program for the distribution, such as those for `flip`, `poisson`, `normal` and `gamma` |
+| `importance(r)` | a log density, and a distribution `r` of the same type on the same support |
 
-The note lists the strategies that work with this distribution, in the order in which the compiler prefers them. The same code reports distributions used for something that their declaration does not give: a draw without a `sample` program, a sum over a support that can't be listed."#,
+The note lists the strategies that work with this distribution, in the order in which the compiler prefers them. The same code reports distributions used for something that their declaration does not give: a draw without a `sample` program, a distribution function without a `cdf`, a sum over a support that can't be listed."#,
     },
     CodeInfo {
         code: Code("E0413"),
