@@ -3,7 +3,7 @@
 mod common;
 
 use common::generate::{Options, program};
-use common::{Stream, Value, assert_close, close, run, verified};
+use common::{Stream, Value, assert_close, close, prims, run, verified};
 use ppl_core::{Atom, Block, Builder, DType, Det, DetRandom, Func, Linalg, Op, Prim, ReduceOp, RngKind, Scan, Ty};
 use ppl_transform::batch::batch;
 use ppl_transform::vjp::{pullback, vjp};
