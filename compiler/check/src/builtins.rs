@@ -3,7 +3,7 @@
 use crate::codes;
 use crate::func::FnElab;
 use crate::stage::ElabStage;
-use crate::value::{Arr, Dim, Value};
+use crate::value::{Arr, Dim, TargetVal, TraceVal, Value};
 use ppl_core::{Atom, DType, DetRandom, Linalg, Lit, Op, Prim, ReduceOp, RngKind, Support, Ty};
 use ppl_diag::{Diagnostic, Span};
 
@@ -47,6 +47,7 @@ pub const NAMES: &[&str] = &[
     "cdf",
     "sim",
     "grad",
+    "restrict",
     "path",
     "fresh",
     "support",
@@ -513,6 +514,22 @@ impl<S: ElabStage> FnElab<'_, S> {
                     ),
                 }
             }
+            "restrict" => {
+                self.count(name, args, 2, 2, span)?;
+                let of = self.applied(args[1].0.clone(), args[1].1);
+                let (Value::Trace(t), Some(p)) = (&args[0].0, as_target(&of)) else {
+                    return Some(
+                        self.fail(
+                            Diagnostic::error(codes::WRONG_TYPE, "`restrict` takes a trace and a program or target")
+                                .label(args[0].1, format!("this is {}", args[0].0.describe()))
+                                .label(args[1].1, format!("this is {}", of.describe())),
+                        ),
+                    );
+                };
+                let open: Vec<String> = self.latents(&p).into_iter().map(|c| c.addr).collect();
+                let entries = t.entries.iter().filter(|e| open.contains(&e.addr)).cloned().collect();
+                Some(Value::Trace(TraceVal { entries, ..t.clone() }))
+            }
             "path" => {
                 self.count(name, args, 1, 1, span)?;
                 match &args[0].0 {
@@ -670,5 +687,14 @@ impl<S: ElabStage> FnElab<'_, S> {
             _ => None,
         };
         Some(Value::Array(Arr { support, ..Arr::from_ty(atom, &ty) }))
+    }
+}
+
+/// A program without given values, or a target.
+fn as_target(v: &Value) -> Option<TargetVal> {
+    match v {
+        Value::Program(g) => Some(TargetVal { span: g.span, program: (**g).clone(), given: Vec::new() }),
+        Value::Target(t) => Some((**t).clone()),
+        _ => None,
     }
 }

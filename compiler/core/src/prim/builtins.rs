@@ -364,6 +364,13 @@ pub const BUILTINS: &[BuiltinDef] = &[
     ),
     row(
         Topic::Estimate,
+        "restrict",
+        "restrict(t: trace, p: target) -> trace",
+        "The part of a trace that a program or target chooses itself: what was simulated as data is left out.",
+        ("log_density(q with data { y: t.y }, restrict(t, q))", ""),
+    ),
+    row(
+        Topic::Estimate,
         "path",
         "path(d: dist) -> any",
         "In a strategy: a draw through which derivatives flow to the parameters of `d`.",
