@@ -146,3 +146,45 @@ fn a_baseline_network_learns_and_leaves_other_gradients_alone() {
     let mean = s * s * (1.0 + 2.0 * p);
     assert!((b - mean).abs() < 0.1, "the baseline is {b}, the mean cost {mean}");
 }
+
+/// Weak derivatives and importance weights need nothing of the continuation: the probability of a side has the density at the edge as its derivative.
+#[test]
+fn costs_may_jump_where_no_value_is_differentiated() {
+    for (choice, edge, exact) in [
+        // Of P(x > 0.3) by the mean; of P(x > 1) by the logarithm of the rate, and of the gamma's.
+        ("normal(l, 0.8)", "0.3", (-0.5 * (0.1_f64 / 0.8).powi(2)).exp() / (0.8 * std::f64::consts::TAU.sqrt())),
+        ("exponential(exp(l))", "1", -(0.4_f64.exp()) * (-(0.4_f64.exp())).exp()),
+        ("gamma(2, exp(l))", "1", -(0.8_f64.exp()) * (-(0.4_f64.exp())).exp()),
+    ] {
+        let proposal = if choice.starts_with("normal") { "student_t(3, 0, 1)" } else { "half_cauchy(1)" };
+        for by in ["measure_valued".to_string(), "reinforce".to_string(), format!("importance({proposal})")] {
+            let f = fitted(&format!(
+                "param l: real = 0.4\ngen q() {{ x ~ {choice} by {by} }}\n\
+                 objective cost() = expect {{ let (t, _) = sim(q())\n if t.x > {edge} {{ 1.0 }} else {{ 0.0 }} }}\nfit minimize cost() using particles 50"
+            ));
+            let (mean, error) = mean_and_error(&gradients(&f, "l", 2000));
+            assert!((mean - exact).abs() < 4.0 * error && error < 0.02, "{choice} by {by}: {mean} +- {error}, not {exact}");
+        }
+    }
+}
+
+/// Where draws jump but the distribution function is smooth, values are differentiated by default; unless they are branched on.
+#[test]
+fn the_compiler_prefers_implicit_gradients_to_scores() {
+    let chosen = |choice: &str, cost: &str| {
+        let f = fitted(&format!(
+            "param l: real = 0.4\ngen q() {{ x ~ {choice} }}\n\
+             objective cost() = expect {{ let (t, _) = sim(q())\n {cost} }}\nfit minimize cost() using particles 1"
+        ));
+        f.code.chosen.iter().map(|c| c.strategy.clone()).collect::<Vec<_>>().join(" ")
+    };
+    let branch = "if t.x > 0.5 { 1.0 } else { 0.0 }";
+    for d in ["von_mises(l, 2)", "normal_mixture([0.4, 0.6], [l, 1.0], [1.0, 2.0])"] {
+        assert_eq!(chosen(d, "cos(t.x)"), "implicit", "{d}");
+        assert_eq!(chosen(d, branch), "reinforce", "{d}");
+    }
+    for d in ["truncated_normal(l, 1, -1, 2)", "gamma(exp(l), 1)", "beta(exp(l), 2)", "student_t(3, l, 1)"] {
+        assert_eq!(chosen(d, "cos(t.x)"), "reparam", "{d}");
+        assert_eq!(chosen(d, branch), "reinforce", "{d}");
+    }
+}

@@ -471,28 +471,44 @@ impl Session {
     }
 }
 
-/// Whether the value handed to the continuation depends smoothly on the distribution's parameters.
+/// Whether a value handed to a differentiated run of the continuation depends smoothly on the distribution's parameters.
 fn carries_gradients(f: &Func<Est>, params: &[Var]) -> bool {
-    fn block(b: &Block<Est>, f: &Func<Est>, smooth: &mut HashSet<Var>) -> bool {
-        let is = |a: &Atom, smooth: &HashSet<Var>| a.var().is_some_and(|v| smooth.contains(&v));
-        let mut found = false;
+    /// Smooth variables, and those that runs from smooth values reach without passing `stop`.
+    struct Known {
+        smooth: HashSet<Var>,
+        runs: HashSet<Var>,
+    }
+    fn block(b: &Block<Est>, f: &Func<Est>, known: &mut Known) {
+        let is = |a: &Atom, set: &HashSet<Var>| a.var().is_some_and(|v| set.contains(&v));
         for s in &b.stmts {
             for inner in op_blocks(&s.op) {
-                found |= block(inner, f, smooth);
+                block(inner, f, known);
             }
             match &s.op {
-                Op::Random(EstRandom::Continue { x, .. }) => found |= is(x, smooth),
+                Op::Random(EstRandom::Continue { x, .. }) => {
+                    if is(x, &known.smooth) {
+                        known.runs.extend(s.outs.iter().copied());
+                    }
+                }
                 Op::Random(EstRandom::Draw(_)) => {}
                 op => {
-                    let inner: bool = op_blocks(op).iter().any(|b| b.results.iter().any(|a| is(a, smooth)));
-                    if inner || op_atoms(op).iter().any(|a| is(a, smooth)) {
-                        smooth.extend(s.outs.iter().copied().filter(|o| f.ty(*o).dtype == DType::Float));
+                    let uses = |set: &HashSet<Var>| {
+                        op_atoms(op).iter().any(|a| is(a, set))
+                            || op_blocks(op).iter().any(|b| b.results.iter().any(|a| is(a, set)))
+                    };
+                    let (smooth, run) = (uses(&known.smooth), uses(&known.runs) && !matches!(op, Op::Stop(_)));
+                    if smooth {
+                        known.smooth.extend(s.outs.iter().copied().filter(|o| f.ty(*o).dtype == DType::Float));
+                    }
+                    if run {
+                        known.runs.extend(s.outs.iter().copied());
                     }
                 }
             }
         }
-        found
     }
-    let mut smooth: HashSet<Var> = params.iter().copied().filter(|v| f.ty(*v).dtype == DType::Float).collect();
-    block(&f.body, f, &mut smooth)
+    let smooth = params.iter().copied().filter(|v| f.ty(*v).dtype == DType::Float).collect();
+    let mut known = Known { smooth, runs: HashSet::new() };
+    block(&f.body, f, &mut known);
+    f.body.results.first().and_then(|a| a.var()).is_some_and(|v| known.runs.contains(&v))
 }
