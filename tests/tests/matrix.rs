@@ -1,5 +1,5 @@
 //! Every strategy with every distribution of the library that can take it, generated from the library's own declarations: the mean of
-//! 50,000 draws of the gradient against the derivative of an integral over the density, which no `sample` program has a part in.
+//! 100,000 draws of the gradient against the derivative of an integral over the density, which no `sample` program has a part in.
 //!
 //! The family-wise level over all tests of the file is 1 % (Bonferroni).
 
@@ -308,10 +308,10 @@ fn certify(part: impl Fn(&str) -> bool, pairs: usize) {
             // Each draw is the inverse of an integral.
             let slow = c.dist.name == "von_mises";
             for place in 0..PLACES.len() {
-                // 50,000 draws alone, 5,000 in a plate, a scan, a branch.
+                // 100,000 draws alone, 5,000 in a plate, a scan, a branch.
                 let particles = match (place, slow) {
-                    (0, false) => 250,
-                    (0, true) => 50,
+                    (0, false) => 500,
+                    (0, true) => 100,
                     (_, false) => 25,
                     (_, true) => 5,
                 };
