@@ -32,6 +32,7 @@ const OPS: &[&str] = &[
     "if",
     "iota",
     "log_density",
+    "log_weight",
     "map",
     "pad",
     "path",
