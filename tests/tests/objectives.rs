@@ -219,6 +219,8 @@ fn cases() -> Vec<Case> {
     vec![
         flip("elbo(t, guide())", LOWER, flip_elbo),
         normal("elbo(t, guide())", LOWER, normal_elbo),
+        normal("analytic_elbo(t, guide())", LOWER, normal_elbo),
+        flip("analytic_elbo(t, guide())", LOWER, flip_elbo),
         flip("iwelbo(t, guide(), 3)", LOWER, |x| over_weights(x, 3, &log_mean_exp)),
         normal("iwelbo(t, guide(), 2)", LOWER, |x| over_normals(x, 2, &log_mean_exp)),
         flip("renyi(t, guide(), 0.4, 3)", LOWER, |x| {

@@ -42,6 +42,8 @@ pub const NAMES: &[&str] = &[
     "real",
     "stop",
     "density",
+    "kl",
+    "expected_log_weight",
     "log_density",
     "score",
     "cdf",
@@ -499,6 +501,14 @@ impl<S: ElabStage> FnElab<'_, S> {
                         ),
                     ),
                 }
+            }
+            "kl" => {
+                self.count(name, args, 2, 2, span)?;
+                self.kl(args, span)
+            }
+            "expected_log_weight" => {
+                self.count(name, args, 3, 3, span)?;
+                self.expected_log_weight(args, span)
             }
             "sim" => {
                 self.count(name, args, 1, 1, span)?;

@@ -2,6 +2,7 @@
 
 use crate::bijectors;
 use crate::codes;
+use crate::divergences::Made;
 use crate::func::FnElab;
 use crate::session::Session;
 use crate::stage::ElabStage;
@@ -375,11 +376,17 @@ impl Session {
             cdf: None,
             pathwise: false,
             support_value: None,
+            divergences: Vec::new(),
             auto: Vec::new(),
             works_with: Vec::new(),
             span: decl_span,
         };
         for m in &decl.members {
+            // Elaborated for the pairs that are compared.
+            if m.name == "kl" {
+                self.check_divergence(decl, m);
+                continue;
+            }
             let mut me = FnElab::<Det>::new(self, &format!("{}.{}", decl.name, m.name), 1, false);
             let x = matches!(m.name.as_str(), "log_density" | "cdf")
                 .then(|| me.b.param(m.params.first().map_or("x", |p| p.name.as_str()), event.clone()));
@@ -443,7 +450,7 @@ impl Session {
                     self.report(
                         Diagnostic::error(codes::NOT_COMPILED_YET, format!("`{other}` of a distribution is not compiled yet"))
                             .label(at, "unknown member")
-                            .note("members: log_density(x), sample, cdf(x)"),
+                            .note("members: log_density(x), sample, cdf(x), kl(other(..))"),
                     );
                 }
             }
@@ -460,7 +467,7 @@ impl Session {
         if self.diagnostics.len() > errors {
             return None;
         }
-        Some(self.add_dist(key, inst))
+        Some(self.add_dist(key, inst, Made::Declared(id, params.to_vec())))
     }
 
     /// `constrain(base, support)` at one event.
@@ -530,18 +537,20 @@ impl Session {
             cdf: None,
             pathwise: b_inst.pathwise,
             support_value: None,
+            divergences: Vec::new(),
             auto: Vec::new(),
             works_with: Vec::new(),
             span,
         };
-        self.add_dist(key, inst)
+        self.add_dist(key, inst, Made::Constrained { base, free: free.to_vec() })
     }
 
-    fn add_dist(&mut self, key: String, inst: DistInst) -> DistId {
+    fn add_dist(&mut self, key: String, inst: DistInst, made: Made) -> DistId {
         self.module.dists.push(inst);
         let id = DistId(self.module.dists.len() as u32 - 1);
         // Known before its strategies are elaborated: they may draw from the same distribution.
         self.dist_cache.insert(key, id);
+        self.made.insert(id, made);
         self.attach_strategies(id);
         id
     }
@@ -549,7 +558,7 @@ impl Session {
 
 impl FnElab<'_, Det> {
     /// Declares the parameters of a distribution's program and binds their names and sizes.
-    fn bind_dist_params(&mut self, decl: &Dist, params: &[(Ty, Option<Lit>)]) -> Option<Vec<Var>> {
+    pub(crate) fn bind_dist_params(&mut self, decl: &Dist, params: &[(Ty, Option<Lit>)]) -> Option<Vec<Var>> {
         let mut vars = Vec::new();
         for (p, (ty, konst)) in decl.params.iter().zip(params) {
             let v = self.b.param(p.name.as_str(), ty.clone());

@@ -217,7 +217,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                     span: c.span,
                 })
                 .collect();
-            TraceVal { program: t.program.name.clone(), entries, broken: Vec::new(), span: t.span }
+            TraceVal { program: t.program.name.clone(), entries, broken: Vec::new(), origin: None, span: t.span }
         };
         let (v, takes_trace) = match &v {
             Value::Decl(id) => {

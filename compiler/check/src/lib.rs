@@ -15,6 +15,7 @@ mod claims;
 mod codes;
 mod control;
 mod dists;
+mod divergences;
 mod entries;
 mod estimates;
 mod expr;

@@ -98,6 +98,10 @@ pub(crate) struct Session {
     /// Choices that could not be elaborated, by function: their absence is not an error of its own.
     pub(crate) broken: HashMap<u32, Vec<String>>,
     pub(crate) dist_cache: HashMap<String, DistId>,
+    /// What each distribution was made from.
+    pub(crate) made: HashMap<DistId, crate::divergences::Made>,
+    /// Pairs of distributions whose divergence was looked for.
+    pub(crate) compared: HashSet<(DistId, DistId)>,
     /// Globals that a strategy takes after its own parameters.
     pub(crate) strategy_captures: HashMap<u32, Vec<Global>>,
     pub(crate) strategy_cache: HashMap<String, Option<StrategyId>>,
@@ -136,6 +140,8 @@ impl Session {
             choice_starts: HashMap::new(),
             broken: HashMap::new(),
             dist_cache: HashMap::new(),
+            made: HashMap::new(),
+            compared: HashSet::new(),
             strategy_captures: HashMap::new(),
             strategy_cache: HashMap::new(),
             overrides,

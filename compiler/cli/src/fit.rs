@@ -6,7 +6,7 @@ mod output;
 mod timing;
 
 pub(crate) use bounds::Valued;
-pub(crate) use output::{Outcome, elimination, nested};
+pub(crate) use output::{Outcome, divergence, elimination, nested};
 pub(crate) use timing::table as time_table;
 
 use crate::args::{EngineName, FitArgs, RunArgs};
@@ -192,6 +192,7 @@ pub(crate) fn run(
         plan: plan.clone(),
         chosen: code.chosen.clone(),
         eliminations: cx.eliminations.clone(),
+        divergences: cx.divergences.clone(),
         draws: run::columns(&sampled).map_err(|d| fail(vec![d]))?,
         objectives,
         reports,

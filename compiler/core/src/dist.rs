@@ -1,6 +1,6 @@
 //! Distributions and strategies, instantiated at given types.
 
-use crate::{DetId, EstId, Support, Ty};
+use crate::{DetId, DistId, EstId, Support, Ty};
 use ppl_diag::Span;
 
 /// What a strategy needs of a distribution, and what a distribution may offer.
@@ -43,6 +43,9 @@ pub struct DistInst {
     pub pathwise: bool,
     /// `(i: int, params..) -> event`: the `i`-th value of a finite support (of [`Support::size`] values).
     pub support_value: Option<DetId>,
+    /// `(params.., the other's params..) -> float`: the Kullback-Leibler divergence of another distribution from this one, `KL(this || other)`,
+    /// for those of the others that the module compares it with.
+    pub divergences: Vec<(DistId, DetId)>,
     /// Strategies in the compiler's order of preference where the user names none.
     pub auto: Vec<crate::StrategyId>,
     /// Names of all strategies that take this distribution, for messages.
@@ -52,6 +55,11 @@ pub struct DistInst {
 }
 
 impl DistInst {
+    /// The program for `KL(this || other)`.
+    pub fn divergence(&self, other: DistId) -> Option<DetId> {
+        self.divergences.iter().find(|(d, _)| *d == other).map(|(_, f)| *f)
+    }
+
     /// What it offers.
     pub fn can(&self, need: StrategyNeed) -> bool {
         match need {

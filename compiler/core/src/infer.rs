@@ -233,6 +233,17 @@ impl<S: Stage> Cx<'_, S> {
                 tys.push(Ty::FLOAT);
                 Ok(tys)
             }
+            RandomView::Est(EstRandom::LogWeight(w)) => {
+                for (callee, args, given) in
+                    [(w.target, &w.target_args, &w.target_trace), (w.guide, &w.guide_args, &w.guide_trace)]
+                {
+                    self.call(generative(m, callee)?, args)?;
+                    let wanted: Vec<Ty> = trace(m, callee)?.0.into_iter().map(|c| c.ty).collect();
+                    self.fits("the trace", &wanted, given)?;
+                }
+                self.fits("the log density of the simulation", &[Ty::FLOAT], &[w.log_q])?;
+                Ok(vec![Ty::FLOAT])
+            }
             RandomView::Est(EstRandom::Continue { x, .. }) => self.ty(*x).map(|_| vec![Ty::FLOAT]),
             RandomView::Est(EstRandom::Call { callee, args }) => {
                 let f = m.ests.get(callee.index()).ok_or_else(|| format!("{callee} does not exist"))?;

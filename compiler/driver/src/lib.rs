@@ -12,7 +12,7 @@ pub use lower::{
     lower_expression, lower_fit, lower_function, lower_values,
 };
 pub use ppl_check as check;
-pub use ppl_transform::{ChoiceCosts, CostTerm, EliminationCost, Reach, step};
+pub use ppl_transform::{ChoiceCosts, CostTerm, Divergences, EliminationCost, Reach, step};
 pub use source::{Disk, Files, Source, library};
 
 use ppl_check::{Checked, DataShapes, FitOverrides, Program};

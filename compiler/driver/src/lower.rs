@@ -7,8 +7,8 @@ use ppl_diag::{Code, Diagnostic, Span};
 use ppl_opt::{PassManager, PassTiming, When};
 use ppl_transform::step::{Carried, Direction, Layout, Learned, Optimizer, StepSpec};
 use ppl_transform::{
-    Avoid, ChoiceCosts, Chosen, EliminationCost, SideOf, batch, inline, inline_with_costs, relax, smooth, smooth_avoiding,
-    strategies_value_only, strategies_with_sides, vjp,
+    Avoid, ChoiceCosts, Chosen, Divergences, EliminationCost, SideOf, batch, inline, inline_with_remarks, relax, smooth,
+    smooth_avoiding, strategies_value_only, strategies_with_sides, vjp,
 };
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -36,6 +36,8 @@ pub struct Cx {
     pub exact: bool,
     /// What exact sums over finite choices cost, in the order in which they were met.
     pub eliminations: Vec<EliminationCost>,
+    /// Where divergences stand for log densities, in the order in which they were met.
+    pub divergences: Vec<Divergences>,
 }
 
 /// A deterministic function with what it takes.
@@ -123,8 +125,9 @@ fn fault(message: &str, f: &Func<Det>) -> Diagnostic {
 fn flat(program: &Program, entry: &Entry, cx: &mut Cx) -> Result<Func<Est>, Vec<Diagnostic>> {
     let func = program.module.est(entry.func);
     cx.show("core", || program.module.to_string());
-    let (f, costs) = cx.time("inline", || inline_with_costs(&program.module, func))?;
-    cx.eliminations.extend(costs.into_iter().filter(|c| !cx.eliminations.contains(c)).collect::<Vec<_>>());
+    let (f, remarks) = cx.time("inline", || inline_with_remarks(&program.module, func))?;
+    note(&mut cx.eliminations, remarks.eliminations);
+    note(&mut cx.divergences, remarks.divergences);
     cx.show("inline", || f.to_string());
     Ok(f)
 }
@@ -251,10 +254,10 @@ fn learns(goal: &Goal) -> Vec<bool> {
     goal.objective.inputs.iter().map(|g| matches!(g, Global::Param(i) if goal.over.contains(i))).collect()
 }
 
-/// Adds choices that are not noted yet: goals share theirs.
-fn note(chosen: &mut Vec<Chosen>, new: Vec<Chosen>) {
-    let new: Vec<Chosen> = new.into_iter().filter(|c| !chosen.contains(c)).collect();
-    chosen.extend(new);
+/// Adds what is not noted yet: goals share choices.
+fn note<T: PartialEq>(noted: &mut Vec<T>, new: Vec<T>) {
+    let new: Vec<T> = new.into_iter().filter(|c| !noted.contains(c)).collect();
+    noted.extend(new);
 }
 
 /// An entry's value: every sample is drawn, nothing is differentiated.

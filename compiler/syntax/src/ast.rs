@@ -230,19 +230,32 @@ pub struct Dist {
     pub members: Vec<DistMember>,
 }
 
-/// `log_density(x) = e` or `sample { .. }`
+/// `log_density(x) = e`, `sample { .. }` or `kl(normal(m, s)) = e`
 #[derive(Clone, Debug, PartialEq)]
 pub struct DistMember {
     /// The whole member.
     pub span: Span,
     /// The `##` lines above it.
     pub doc: Option<String>,
-    /// What it defines: `log_density`, `sample`, `cdf`, `support`, `weak_derivative`, ...
+    /// What it defines: `log_density`, `sample`, `cdf`, `kl`, ...
     pub name: Ident,
     /// Its parameters; empty without parentheses.
     pub params: Vec<FnParam>,
+    /// The other distribution, for members about two.
+    pub other: Option<OtherDist>,
     /// `{ .. }` or the expression after `=`.
     pub body: Expr,
+}
+
+/// `normal(m, s)` in `kl(normal(m, s)) = e`: another distribution, with names for its parameters
+#[derive(Clone, Debug, PartialEq)]
+pub struct OtherDist {
+    /// All of it.
+    pub span: Span,
+    /// The distribution.
+    pub name: Ident,
+    /// Names of its parameters, in order.
+    pub params: Vec<Pattern>,
 }
 
 /// `fit model with guide maximize objective using optimizer, settings`

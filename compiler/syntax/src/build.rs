@@ -52,13 +52,17 @@ impl Cx<'_> {
     }
 
     pub(crate) fn member(&mut self, l: usize, r: usize, name: Ident, params: Vec<FnParam>, body: Expr) -> DistMember {
-        DistMember { span: self.span(l, r), doc: self.doc(l), name, params, body }
+        DistMember { span: self.span(l, r), doc: self.doc(l), name, params, other: None, body }
+    }
+
+    pub(crate) fn member_of_two(&mut self, l: usize, r: usize, name: Ident, other: OtherDist, body: Expr) -> DistMember {
+        DistMember { other: Some(other), ..self.member(l, r, name, Vec::new(), body) }
     }
 
     pub(crate) fn error_member(&mut self, l: usize, r: usize) -> DistMember {
         let span = self.span(l, r);
         let body = Expr::new(span, ExprKind::Error);
-        DistMember { span, doc: None, name: Ident::new("", span), params: Vec::new(), body }
+        DistMember { span, doc: None, name: Ident::new("", span), params: Vec::new(), other: None, body }
     }
 
     fn error(&mut self, d: Diagnostic) {

@@ -318,6 +318,13 @@ impl<'a> Printer<'a> {
             if !m.params.is_empty() {
                 self.params(&m.params);
             }
+            if let Some(other) = &m.other {
+                self.push("(");
+                self.push(other.name.as_str());
+                self.push("(");
+                self.list(&other.params, |p, x| p.pattern(x));
+                self.push("))");
+            }
             self.body(&m.body);
             self.last = Some(m.span.end);
         }

@@ -7,10 +7,12 @@
 //! ```text
 //!   I[ y = sim g(e) ]      =  y = S[g](e)       ([`mod@crate::sim`], made once for each program)
 //!   I[ y = density g(e) ]  =  y = D[g](e)       ([`mod@crate::density`])
+//!   I[ y = log_weight p(e; t) over q(e'; t), log_q ]  =  as in [`mod@crate::analytic`]
 //!   I[ y = call f(e) ]     =  y = I[f](e)
 //!   I[ g.. = grad f(e; x..) ]  =  g.. = G[f](e; x..)      ([`mod@crate::grad`])
 //! ```
 
+use crate::analytic::Divergences;
 use crate::density::Mode;
 use crate::eliminate::EliminationCost;
 use crate::expand::{Cx, Hook};
@@ -22,18 +24,27 @@ use std::collections::HashMap;
 ///
 /// Errors: a program with `factor` is simulated (E0401); functions call each other in a circle (E0501).
 pub fn inline(module: &Module, func: &Func<Est>) -> Result<Func<Est>, Vec<Diagnostic>> {
-    Ok(inline_with_costs(module, func)?.0)
+    Ok(inline_with_remarks(module, func)?.0)
 }
 
-/// As [`inline`], with what the exact sums over finite choices in it cost.
+/// What there is to say of a flat form.
+#[derive(Clone, Debug, Default)]
+pub struct Remarks {
+    /// What the exact sums over finite choices in it cost.
+    pub eliminations: Vec<EliminationCost>,
+    /// Where divergences stand for log densities.
+    pub divergences: Vec<Divergences>,
+}
+
+/// As [`inline`], with remarks.
 ///
 /// # Errors
 /// As [`inline`].
-pub fn inline_with_costs(module: &Module, func: &Func<Est>) -> Result<(Func<Est>, Vec<EliminationCost>), Vec<Diagnostic>> {
+pub fn inline_with_remarks(module: &Module, func: &Func<Est>) -> Result<(Func<Est>, Remarks), Vec<Diagnostic>> {
     let mut cx = Inliner::new(module);
     let mut f = cx.flat(func)?;
     distinct_labels(&mut f.body, &mut HashMap::new());
-    Ok((f, cx.costs))
+    Ok((f, Remarks { eliminations: cx.costs, divergences: cx.divergences }))
 }
 
 /// `(args..) -> (results.., choices.., log_q)` of a generative function.
@@ -64,6 +75,8 @@ pub(crate) struct Inliner<'m> {
     grads: HashMap<(EstId, usize), Func<Est>>,
     /// What sums over finite choices cost.
     pub(crate) costs: Vec<EliminationCost>,
+    /// Where divergences stand for log densities.
+    pub(crate) divergences: Vec<Divergences>,
     /// What is being made, outermost first.
     active: Vec<Making>,
 }
@@ -84,6 +97,7 @@ impl<'m> Inliner<'m> {
             ests: HashMap::new(),
             grads: HashMap::new(),
             costs: Vec::new(),
+            divergences: Vec::new(),
             active: Vec::new(),
         }
     }
@@ -177,6 +191,17 @@ impl Hook<Est, Est> for Flat<'_, '_> {
             EstRandom::Density { callee, args, trace } => (self.cx.density(*callee), [&args[..], trace].concat()),
             EstRandom::Call { callee, args } => (self.cx.est(*callee), args.clone()),
             EstRandom::Grad { callee, args, wrt } => (self.cx.grad(*callee, *wrt), args.clone()),
+            EstRandom::LogWeight(w) => {
+                let mut w = w.clone();
+                w.map_atoms(&mut |a| cx.atom(a));
+                return match self.cx.log_weight(b, &w) {
+                    Ok(w) => vec![w],
+                    Err(e) => {
+                        self.errors.extend(e);
+                        Vec::new()
+                    }
+                };
+            }
             EstRandom::Sample { .. }
             | EstRandom::Draw(_)
             | EstRandom::Path(_)

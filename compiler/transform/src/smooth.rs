@@ -336,6 +336,7 @@ impl Analysis<'_> {
             EstRandom::Draw(_)
             | EstRandom::Sim { .. }
             | EstRandom::Density { .. }
+            | EstRandom::LogWeight(_)
             | EstRandom::Continue { .. }
             | EstRandom::Call { .. }
             | EstRandom::Grad { .. } => None,

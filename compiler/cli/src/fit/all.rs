@@ -42,6 +42,7 @@ pub(crate) fn command(args: &FitArgs) -> Result<(), Failure> {
     for (k, place) in places.iter().enumerate() {
         let overrides = model::of_fit(&model.source, &shared, k, args.run.draws);
         cx.eliminations.clear();
+        cx.divergences.clear();
         let outcome = run(&model, &overrides, &args.run, args.quiet, Some(stop.clone()), &mut cx)?;
         let saved = place.as_ref().map(|p| outcome.save(p, &model, &args.model)).transpose()?;
         done.push((outcome, saved));

@@ -350,6 +350,20 @@ pub const BUILTINS: &[BuiltinDef] = &[
     ),
     row(
         Topic::Estimate,
+        "kl",
+        "kl(d1: dist, d2: dist) -> real",
+        "The Kullback-Leibler divergence of `d1` from `d2`, `E[log_density(d1, x) - log_density(d2, x)]` for `x` drawn from `d1`, in closed form. Summed over independent elements. The pairs are those that distributions declare: `kl(normal(m, s)) = ..` in `dist normal(mu, sigma)`.",
+        ("kl(normal(0.0, 1.0), normal(1.0, 2.0))", "0.4431471805599453"),
+    ),
+    row(
+        Topic::Estimate,
+        "expected_log_weight",
+        "expected_log_weight(p: target, q: gen, t: trace) -> estimate",
+        "`log_density(p, t) - log_density(q, t)` of a trace that `q` has just drawn, or a value of the same mean and less variance: minus the divergence `kl` stands for the log densities of each choice for which it is declared, if what the distribution in `p` depends on is not drawn by `q` from that choice.",
+        ("expected_log_weight(p, q, t)", ""),
+    ),
+    row(
+        Topic::Estimate,
         "sim",
         "sim(q: gen) -> (trace, real)",
         "Runs a program forward: its trace and the trace's log density.",

@@ -33,6 +33,7 @@ const OPS: &[&str] = &[
     "if",
     "iota",
     "log_density",
+    "log_weight",
     "map",
     "pad",
     "path",

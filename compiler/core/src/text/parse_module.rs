@@ -4,7 +4,7 @@ use super::{
     lex::Tok,
     parse::{Cursor, Parsed, func},
 };
-use crate::{DetId, DistInst, EstId, Module, StrategyId, StrategyInst, StrategySide, Support};
+use crate::{DetId, DistId, DistInst, EstId, Module, StrategyId, StrategyInst, StrategySide, Support};
 use ppl_diag::{Diagnostic, FileId};
 
 /// Reads a module: items of the five kinds in any order, each kind numbered from 0 as it comes.
@@ -74,10 +74,28 @@ fn dist(c: &mut Cursor) -> Parsed<DistInst> {
     let cdf = det(c, "cdf")?;
     let support_value = det(c, "support_value")?;
     let pathwise = c.eat_word("pathwise");
+    let mut divergences = Vec::new();
+    while c.eat_word("divergence") {
+        divergences.push((DistId(c.reference("dist")?), DetId(c.reference("det")?)));
+    }
     let auto = listed(c, "auto", |c| c.reference("strategy").map(StrategyId))?;
     let works_with = listed(c, "works_with", |c| c.text("a strategy's name"))?;
     c.punct("}")?;
-    Ok(DistInst { name, params, event, support, log_density, sample, cdf, pathwise, support_value, auto, works_with, span })
+    Ok(DistInst {
+        name,
+        params,
+        event,
+        support,
+        log_density,
+        sample,
+        cdf,
+        pathwise,
+        support_value,
+        divergences,
+        auto,
+        works_with,
+        span,
+    })
 }
 
 fn det(c: &mut Cursor, key: &str) -> Parsed<Option<DetId>> {

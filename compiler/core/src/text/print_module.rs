@@ -29,6 +29,9 @@ fn dist(d: &DistInst) -> String {
     if d.pathwise {
         out += "  pathwise\n";
     }
+    for (other, f) in &d.divergences {
+        out += &format!("  divergence {other} {f}\n");
+    }
     if !d.auto.is_empty() {
         out += &format!("  auto {}\n", list(&d.auto, ToString::to_string));
     }

@@ -84,6 +84,30 @@ The log density of a program that loops over a minibatch is an estimate too: its
         page: r#"What is maximised or minimised, and what `expect { }` ends with, is one real number: not an array, not an int, not a program. Sum an array (`sum(..)`)."#,
     },
     CodeInfo {
+        code: Code("E0416"),
+        name: "a divergence that is not known",
+        page: r#"`kl(d1, d2)` is the Kullback-Leibler divergence in closed form, which a distribution declares from each other one for which there is one:
+
+```ppl
+dist rayleigh(sigma: positive) on positive {
+  log_density(x) = log(x) - 2 * log(sigma) - 0.5 * (x / sigma)^2
+  sample = sigma * sqrt(-2 * log(random_uniform()))
+  kl(rayleigh(s)) = 2 * log(s / sigma) + (sigma / s)^2 - 1
+}
+```
+
+Both distributions have the same type and the same support, as far as it is known before running: bounds and numbers of trials are data or numbers. The note lists the pairs that are declared.
+
+Where there is no closed form, estimate the divergence from draws, `log_density(d1, x) - log_density(d2, x)`; `analytic_elbo` does that for such choices by itself."#,
+    },
+    CodeInfo {
+        code: Code("E0417"),
+        name: "a trace of another program",
+        page: r#"`expected_log_weight(p, q, t)` averages the log weight over choices of `t` whose distributions in `q` are known, so `t` must be a trace that `q` has just drawn: `let (t, _) = sim(q)` in the same block, with the same arguments. For other traces, and for a `q` that is detached after the draw, `log_density(p, t) - log_density(q, t)` has another mean than what would stand for it.
+
+Draw the trace where it is used, or use log densities."#,
+    },
+    CodeInfo {
         code: Code("E0420"),
         name: "a marginal of a target is simulated",
         page: "`marginal { .. } of p() given { .. }` has a density: that of what is kept, together with what is given. Drawing from it would need the posterior, so it serves as a model, not as a guide.\n\nUse `normalize .. by sir(guide(), 20)` to draw from a posterior.",

@@ -318,7 +318,11 @@ impl Hook<Est, Mid> for Lower<'_> {
                 self.next += usize::from(fresh.is_some());
                 vec![b.emit1(Op::Random(MidRandom::Again { x: cx.atom(*x), fresh }), "k", Ty::FLOAT)]
             }
-            EstRandom::Sim { .. } | EstRandom::Density { .. } | EstRandom::Call { .. } | EstRandom::Grad { .. } => {
+            EstRandom::Sim { .. }
+            | EstRandom::Density { .. }
+            | EstRandom::LogWeight(_)
+            | EstRandom::Call { .. }
+            | EstRandom::Grad { .. } => {
                 self.errors.push(
                     Diagnostic::error(Code("E0901"), "strategies met a program that had not been inlined")
                         .label(stmt.span, "here"),
