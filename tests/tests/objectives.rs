@@ -230,7 +230,9 @@ fn cases() -> Vec<Case> {
         flip("evidence(t, guide(), 2, -1.2)", "unbiased for exp(1.2) p(y)", |x| (flip_evidence(x) + 1.2).exp()),
         flip("cubo(t, guide(), -1.2)", "upper bound on exp(2.4) p(y)^2", |x| over_weights(x, 1, &|w| (2.0 * (w[0] + 1.2)).exp())),
         flip("eubo(t, guide())", "upper bound on log p(y)", flip_eubo),
-        flip("symmetric_kl(t, guide())", "evidence gap: at least the distance of either bound from log p(y)", |x| flip_eubo(x) - flip_elbo(x)),
+        flip("symmetric_kl(t, guide())", "evidence gap: at least the distance of either bound from log p(y)", |x| {
+            flip_eubo(x) - flip_elbo(x)
+        }),
         flip("thermodynamic(t, guide(), 3, 3, 0.2)", "", |x| {
             let ends = [0.0, 0.2, 0.2f64.sqrt(), 1.0];
             over_weights(x, 3, &|w| {

@@ -104,7 +104,8 @@ gen model() { for i in 4 { z[i] ~ flip(0.5) };  y ~ normal(sum([for i in 4 { rea
 gen guide() { for i in 4 { z[i] ~ flip_logits(l[i]) } }
 let t = model() given { y: 4.0 }
 ";
-    let of = |objective: &str| moments(&fitted(&format!("{model}fit maximize {objective} using adam(0.1), particles 1")), 40_000).1;
+    let of =
+        |objective: &str| moments(&fitted(&format!("{model}fit maximize {objective} using adam(0.1), particles 1")), 40_000).1;
     let vimco = of("vimco(t, guide(), 5)");
     below("VIMCO and the score function", &vimco, &of("iwelbo(t, guide() by { z: reinforce }, 5)"));
 }

@@ -337,7 +337,11 @@ impl<S: ElabStage> FnElab<'_, S> {
                 let d = Diagnostic::error(codes::WRONG_TYPE, "`draw` needs a distribution")
                     .label(e.span, format!("this is {}", v.describe()));
                 let outside = matches!(&v, Value::Array(a) if a.estimate);
-                self.fail(if outside { d.help("inside `expect { }` an estimate can be drawn as well: the value of one run") } else { d })
+                self.fail(if outside {
+                    d.help("inside `expect { }` an estimate can be drawn as well: the value of one run")
+                } else {
+                    d
+                })
             }
         }
     }

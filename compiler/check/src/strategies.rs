@@ -231,7 +231,9 @@ impl<S: ElabStage> FnElab<'_, S> {
         if is_relaxed {
             let call = S::estimator(EstRandom::Continue { x: a.atom, fresh });
             return match call {
-                Some(r) => Value::Array(Arr::new(self.b.emit1(Op::Random(r), "cost", ppl_core::Ty::FLOAT), DType::Float, Vec::new())),
+                Some(r) => {
+                    Value::Array(Arr::new(self.b.emit1(Op::Random(r), "cost", ppl_core::Ty::FLOAT), DType::Float, Vec::new()))
+                }
                 None => Value::Error,
             };
         }
@@ -464,7 +466,15 @@ impl Session {
         let relaxed = sides.relaxed.is_some_and(|(r, _)| r);
         let func = self.module.add_est(done.func);
         let span = decl.span;
-        self.module.strategies.push(StrategyInst { name: name.to_string(), func, pathwise, biased: decl.ast.biased, relaxed, sides: kinds, span });
+        self.module.strategies.push(StrategyInst {
+            name: name.to_string(),
+            func,
+            pathwise,
+            biased: decl.ast.biased,
+            relaxed,
+            sides: kinds,
+            span,
+        });
         let id = StrategyId(self.module.strategies.len() as u32 - 1);
         self.strategy_captures.insert(id.0, done.captures);
         Some(id)

@@ -232,7 +232,9 @@ impl<S: ElabStage> FnElab<'_, S> {
             }
             (Written::Gen, v @ Value::Program(_)) => v,
             // One that takes arguments gets them where it is called: a proposal takes a trace.
-            (Written::Gen, Value::Decl(id)) if matches!(&*self.s.decl(id), Decl::Gen(c) if !c.params.is_empty()) => Value::Decl(id),
+            (Written::Gen, Value::Decl(id)) if matches!(&*self.s.decl(id), Decl::Gen(c) if !c.params.is_empty()) => {
+                Value::Decl(id)
+            }
             (Written::Gen, v @ Value::Decl(_)) => self.applied(v, span),
             (Written::Target, v @ Value::Target(_)) => v,
             (Written::Target, Value::Program(g)) => {
@@ -246,7 +248,9 @@ impl<S: ElabStage> FnElab<'_, S> {
             },
             (Written::Trace, v @ Value::Trace(_)) => v,
             (Written::Function, v @ Value::Builtin(_)) => v,
-            (Written::Function, Value::Decl(id)) if matches!(&*self.s.decl(id), Decl::Fn(_) | Decl::Objective(_)) => Value::Decl(id),
+            (Written::Function, Value::Decl(id)) if matches!(&*self.s.decl(id), Decl::Fn(_) | Decl::Objective(_)) => {
+                Value::Decl(id)
+            }
             (Written::Tuple(tys), Value::Tuple(vs)) if tys.len() == vs.len() => {
                 Value::Tuple(tys.iter().zip(vs).map(|(t, v)| self.check_type(what, t, v, span)).collect())
             }

@@ -32,11 +32,8 @@ pub(crate) fn grad(module: &Module, func: &Func<Est>, wrt: usize) -> Result<Func
     gradient.body.results.drain(..lowered.body.results.len());
     let mut b = Builder::<Est>::new(func.name.clone());
     b.func.span = func.span;
-    let args: Vec<Atom> = gradient
-        .params
-        .iter()
-        .map(|p| b.param(gradient.vars[p.index()].name.clone(), gradient.ty(*p).clone()).into())
-        .collect();
+    let args: Vec<Atom> =
+        gradient.params.iter().map(|p| b.param(gradient.vars[p.index()].name.clone(), gradient.ty(*p).clone()).into()).collect();
     let results = Cx::new(&gradient, &args).block(&mut b, &mut Plain, &gradient.body);
     Ok(b.finish(results))
 }

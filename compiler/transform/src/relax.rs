@@ -107,9 +107,9 @@ impl Relax<'_> {
     fn touches(&self, s: &Stmt<Est>) -> bool {
         relaxes(self.module, &s.op)
             || ppl_core::op_atoms(&s.op).iter().any(|a| self.of(*a).is_some())
-            || ppl_core::op_blocks(&s.op).into_iter().any(|b| {
-                any_relaxed(self.module, b) || ppl_core::free_vars(b).iter().any(|v| self.soft.contains_key(v))
-            })
+            || ppl_core::op_blocks(&s.op)
+                .into_iter()
+                .any(|b| any_relaxed(self.module, b) || ppl_core::free_vars(b).iter().any(|v| self.soft.contains_key(v)))
     }
 
     fn block(&mut self, b: &mut Builder<Est>, cx: &mut Cx<'_, Est>, block: &Block<Est>) {
@@ -165,7 +165,15 @@ impl Relax<'_> {
         }
     }
 
-    fn sample(&mut self, b: &mut Builder<Est>, cx: &mut Cx<'_, Est>, s: &Stmt<Est>, dist: &DistUse, label: &str, by: &StrategyUse) {
+    fn sample(
+        &mut self,
+        b: &mut Builder<Est>,
+        cx: &mut Cx<'_, Est>,
+        s: &Stmt<Est>,
+        dist: &DistUse,
+        label: &str,
+        by: &StrategyUse,
+    ) {
         let d = self.module.dist(dist.dist);
         let kind = match (&d.support, d.support.size()) {
             (Support::Integers { lo, .. }, Some(len)) => Kind::Int { lo: *lo, len },
@@ -425,11 +433,14 @@ impl Relax<'_> {
             Op::Prim(Prim::Lt | Prim::Le | Prim::Gt | Prim::Ge | Prim::Eq | Prim::Ne, _) => "compared here",
             _ => "this is no arithmetic",
         };
-        let d = Diagnostic::error(Code("E0474"), format!("`{strategy}` makes `{label}` a number between its values, which this does not take"))
-            .label(s.span, what)
-            .label(from, format!("continued with a relaxed value by `{strategy}`"))
-            .note("a relaxed choice may be used arithmetically: `real(b)`, `select(b, x, y)`, `table[z]`, in densities")
-            .help("write the use as arithmetic, or give the choice a strategy that keeps it discrete, such as `by enumerate`");
+        let d = Diagnostic::error(
+            Code("E0474"),
+            format!("`{strategy}` makes `{label}` a number between its values, which this does not take"),
+        )
+        .label(s.span, what)
+        .label(from, format!("continued with a relaxed value by `{strategy}`"))
+        .note("a relaxed choice may be used arithmetically: `real(b)`, `select(b, x, y)`, `table[z]`, in densities")
+        .help("write the use as arithmetic, or give the choice a strategy that keeps it discrete, such as `by enumerate`");
         if !self.errors.iter().any(|e| e.span() == d.span()) {
             self.errors.push(d);
         }
@@ -459,9 +470,8 @@ pub(crate) fn one_hot<S: ppl_core::Stage>(b: &mut Builder<S>, x: Atom, lo: i64, 
 }
 
 fn log_density(b: &mut Builder<Est>, dist: &DistUse, x: Atom, kind: Kind) -> Atom {
-    let of = |b: &mut Builder<Est>, x: Atom| {
-        b.emit1(Op::Random(EstRandom::LogDensity { dist: dist.clone(), x }), "lp", Ty::FLOAT)
-    };
+    let of =
+        |b: &mut Builder<Est>, x: Atom| b.emit1(Op::Random(EstRandom::LogDensity { dist: dist.clone(), x }), "lp", Ty::FLOAT);
     match kind {
         Kind::Bool => {
             let (yes, no) = (of(b, Atom::bool(true)), of(b, Atom::bool(false)));

@@ -351,7 +351,9 @@ impl<S: Stage> Printer<'_, S> {
                     let of = |g: crate::GenId| name(m.gens.get(g.index()).map(|f| &f.name));
                     Some(format!("{} over {}", of(w.target)?, of(w.guide)?))
                 }
-                RandomView::Est(EstRandom::Call { callee, .. } | EstRandom::Grad { callee, .. }) => name(m.ests.get(callee.index()).map(|f| &f.name)),
+                RandomView::Est(EstRandom::Call { callee, .. } | EstRandom::Grad { callee, .. }) => {
+                    name(m.ests.get(callee.index()).map(|f| &f.name))
+                }
                 RandomView::Gen(GenRandom::Factor(_) | GenRandom::Scale(_) | GenRandom::Report { .. })
                 | RandomView::Est(EstRandom::Continue { .. })
                 | RandomView::Det(_) => None,
