@@ -38,6 +38,7 @@ Examples:
   ppl fit air.ppl --by z_pres=measure_valued --by _=reparam --out runs/air --overwrite
   ppl fit cone.ppl --report 'iwelbo(50)' --report 'cubo(-5)'
   ppl fit table.ppl --all --no-save
+  ppl fit air.ppl --tune
   ppl fit cone.ppl --json --no-save | jq .objective.mean")]
     Fit(FitArgs),
     /// Check a file: names, types, shapes, supports, unbiasedness
@@ -58,6 +59,18 @@ Examples:
   ppl check-grad model.ppl --data data.json --params runs/model-1 --draws 100000
   ppl check-grad model.ppl --by z=my_strategy --json")]
     CheckGrad(CheckGradArgs),
+    /// Find the gradient strategy of each choice that gives the most precise gradient for its time
+    #[command(after_help = "\
+For each choice that a gradient is estimated through, the variance of the gradient and the time of a step are measured under each
+strategy that takes its distribution, on this program and these data. Lower variance x seconds is better; a change must be better by
+more than its noise. At the end the strategies are printed as text to paste.
+
+Examples:
+  ppl tune model.ppl
+  ppl tune model.ppl --data data.json --after 500
+  ppl tune model.ppl --params runs/model-1 --by z=reinforce --json
+  ppl fit model.ppl --tune")]
+    Tune(TuneArgs),
     /// Show a model between two passes of the compiler, or the page of an error code
     #[command(after_help = "\
 Examples:
@@ -143,6 +156,8 @@ pub(crate) struct FitArgs {
     pub(crate) data: DataArgs,
     #[command(flatten)]
     pub(crate) clauses: ClauseArgs,
+    #[command(flatten)]
+    pub(crate) tuning: FitTuneArgs,
     /// Run every `fit` of the file, and print one table of what they reached
     #[arg(long, conflicts_with_all = ["fit", "objective", "guide"])]
     pub(crate) all: bool,
@@ -227,6 +242,73 @@ pub(crate) struct CheckGradArgs {
     /// Print the certificate as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Gradients drawn of each setting.
+pub(crate) const TUNE_DRAWS: u64 = 4000;
+/// Steps by which strategies that remember something are warmed up.
+pub(crate) const TUNE_WARMUP: u64 = 500;
+
+#[derive(Debug, Args)]
+pub(crate) struct TuneArgs {
+    /// The model file
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    #[command(flatten)]
+    pub(crate) clauses: ClauseArgs,
+    /// Gradients drawn under each strategy, at most
+    #[arg(long, value_name = "N", default_value_t = TUNE_DRAWS, value_parser = clap::value_parser!(u64).range(32..))]
+    pub(crate) draws: u64,
+    /// Steps before a strategy with a memory (a running mean, a learned baseline) is measured
+    #[arg(long, value_name = "STEPS", default_value_t = TUNE_WARMUP)]
+    pub(crate) warmup: u64,
+    /// Fit for so many steps with the strategies in use, and measure there
+    #[arg(long, value_name = "STEPS", default_value_t = 0)]
+    pub(crate) after: u64,
+    /// Seconds that measuring may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 20.0, value_parser = seconds)]
+    pub(crate) budget: f64,
+    /// Take strategies that are marked biased, too
+    #[arg(long)]
+    pub(crate) allow_biased: bool,
+    /// Parameters: the folder of a fit, or a .safetensors file [default: their initial values]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) params: Option<PathBuf>,
+    /// Seed of all random numbers [default: what the fit says, or 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Width of reals [default: what the fit says, or f64]
+    #[arg(long, value_name = "WIDTH")]
+    pub(crate) precision: Option<PrecisionName>,
+    /// Print the tables as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Tuning before a fit.
+#[derive(Debug, Default, Args)]
+pub(crate) struct FitTuneArgs {
+    /// Tune the strategies first (see `ppl tune`), and fit with those that are picked
+    #[arg(long)]
+    pub(crate) tune: bool,
+    /// Steps of fitting before strategies are measured [default: a tenth of the fit's, at most 1000]
+    #[arg(long, value_name = "STEPS", requires = "tune")]
+    pub(crate) tune_after: Option<u64>,
+    /// Seconds that tuning may take [default: 20]
+    #[arg(long, value_name = "SECONDS", requires = "tune", value_parser = seconds)]
+    pub(crate) tune_budget: Option<f64>,
+    /// Let tuning take strategies that are marked biased
+    #[arg(long, requires = "tune")]
+    pub(crate) allow_biased: bool,
+}
+
+/// A time above 0, at most a day.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(s) if s > 0.0 && s <= 86_400.0 => Ok(s),
+        _ => Err("a number of seconds above 0, at most 86400".into()),
+    }
 }
 
 /// A probability between 0 and 1.

@@ -250,8 +250,13 @@ fn learns(goal: &Goal) -> Vec<bool> {
 
 /// Adds choices that are not noted yet: goals share theirs.
 fn note(chosen: &mut Vec<Chosen>, new: Vec<Chosen>) {
-    let new: Vec<Chosen> = new.into_iter().filter(|c| !chosen.contains(c)).collect();
-    chosen.extend(new);
+    for c in new {
+        // Learned parameters may reach it in one goal only.
+        match chosen.iter_mut().find(|d| c == Chosen { reached: c.reached, ..(**d).clone() }) {
+            Some(d) => d.reached |= c.reached,
+            None => chosen.push(c),
+        }
+    }
 }
 
 /// An entry's value: every sample is drawn, nothing is differentiated.

@@ -4,7 +4,7 @@
 //! draws are the same in every fit; they are listed once, under the table.
 
 use super::bounds::{FIELDS, Valued, with_error};
-use super::{Outcome, place, run, stop_on_interrupt, timing};
+use super::{Outcome, place, run, stop_on_interrupt, timing, tuned};
 use crate::args::FitArgs;
 use crate::model::{self, Model, Need};
 use crate::report::{self, Failure};
@@ -42,7 +42,9 @@ pub(crate) fn command(args: &FitArgs) -> Result<(), Failure> {
     for (k, place) in places.iter().enumerate() {
         let overrides = model::of_fit(&model.source, &shared, k, args.run.draws);
         cx.eliminations.clear();
-        let outcome = run(&model, &overrides, &args.run, args.quiet, Some(stop.clone()), &mut cx)?;
+        let (overrides, tuning) = tuned(&model, overrides, args)?;
+        let mut outcome = run(&model, &overrides, &args.run, args.quiet, Some(stop.clone()), &mut cx)?;
+        outcome.tuning = tuning;
         let saved = place.as_ref().map(|p| outcome.save(p, &model, &args.model)).transpose()?;
         done.push((outcome, saved));
         if stop.load(Ordering::Relaxed) {
