@@ -14,7 +14,7 @@ use crate::engine::{EVALUATION, Evaluator, Globals, Machine, StepSpec, interpret
 use crate::model::{self, Model, Need};
 use crate::report::{self, Failure};
 use crate::run;
-use crate::tune::{self, Tuning};
+use crate::tune;
 use ppl_abi::Precision;
 use ppl_diag::{Diagnostic, Severity};
 use ppl_driver::check::{FitOverrides, FitPlan, Global, Minibatch, Program, SettingValue, Side};
@@ -77,7 +77,7 @@ pub(crate) fn command(args: &FitArgs) -> Result<(), Failure> {
     if let Some(place) = &place {
         check_place(place).map_err(Failure::plain)?;
     }
-    let (overrides, tuning) = tuned(&model, overrides, args)?;
+    let (overrides, tuning) = tune::before_fit(&model, overrides, args)?;
     let stop = stop_on_interrupt();
     let mut done = run(&model, &overrides, &args.run, args.quiet, Some(stop), &mut cx)?;
     done.tuning = tuning;
@@ -94,24 +94,6 @@ pub(crate) fn command(args: &FitArgs) -> Result<(), Failure> {
         Some(d) => Err(Failure { map: model.source.map, diagnostics: vec![d], code: 4 }),
         None => Ok(()),
     }
-}
-
-/// With `--tune`, the clauses with tuned strategies, and how they were found; the tables are printed.
-///
-/// # Errors
-/// As [`tune::tune`].
-fn tuned(model: &Model, clauses: FitOverrides, args: &FitArgs) -> Result<(FitOverrides, Option<Tuning>), Failure> {
-    let t = &args.tuning;
-    if !t.tune {
-        return Ok((clauses, None));
-    }
-    let subject = tune::Subject { model, clauses: &clauses, run: &args.run, params: None };
-    let budget = t.tune_budget.unwrap_or(tune::BUDGET);
-    let found = tune::tune(&subject, |steps| tune::of_fit(steps, t.tune_after, budget, t.allow_biased))?;
-    if !args.quiet {
-        report::remark(&format!("{}\n", found.text(model)));
-    }
-    Ok((found.clauses.clone(), Some(found)))
 }
 
 /// Checks, compiles, fits and evaluates a model. Warnings are printed.

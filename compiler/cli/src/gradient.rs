@@ -94,6 +94,14 @@ impl Gradient {
             .help("`ppl fit` with these parameters explains which expression is not finite"))
     }
 
+    /// Sets an input.
+    ///
+    /// # Errors
+    /// A fault of the compiler.
+    pub(crate) fn set(&mut self, input: usize, values: &[f64]) -> Result<(), Diagnostic> {
+        self.runner.set_floats(input, values).map_err(|e| crate::engine::fault(&e.to_string()))
+    }
+
     /// Lets the states of strategies follow from draw to draw, as a fit does.
     ///
     /// # Errors

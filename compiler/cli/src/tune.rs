@@ -17,7 +17,7 @@ mod measure;
 mod output;
 mod search;
 
-use crate::args::{EngineName, RunArgs, TuneArgs};
+use crate::args::{EngineName, FitArgs, RunArgs, TUNE_BUDGET, TUNE_DRAWS, TUNE_WARMUP, TuneArgs};
 use crate::engine::{Machine, StepSpec, native_step};
 use crate::fit;
 use crate::gradient::{Compiled, Lab};
@@ -35,8 +35,6 @@ use search::{Found, search};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Seconds that tuning before a fit may take, if nothing else is said.
-pub(crate) const BUDGET: f64 = 20.0;
 /// The part of the budget that steps before the measurements may take.
 const BEFORE: f64 = 1.0 / 3.0;
 
@@ -218,9 +216,31 @@ fn values(v: &Values) -> Vec<f64> {
     }
 }
 
-/// What a fit of `steps` steps measures with: not where it begins but after a tenth of it, where gradients are more like those of most of its
-/// steps.
-pub(crate) fn of_fit(steps: u64, after: Option<u64>, budget: f64, allow_biased: bool) -> Options {
-    let after = after.unwrap_or((steps / 10).min(1000));
-    Options { draws: crate::args::TUNE_DRAWS, warmup: crate::args::TUNE_WARMUP, after, budget, allow_biased }
+/// With `--tune`, the clauses of a fit with tuned strategies, and how they were found; the tables are printed. Not where the fit begins but after a
+/// tenth of its steps, where gradients are more like those of most of them.
+///
+/// # Errors
+/// As [`tune`].
+pub(crate) fn before_fit(
+    model: &Model,
+    clauses: FitOverrides,
+    args: &FitArgs,
+) -> Result<(FitOverrides, Option<Tuning>), Failure> {
+    let t = &args.tuning;
+    if !t.tune {
+        return Ok((clauses, None));
+    }
+    let options = |steps: u64| Options {
+        draws: TUNE_DRAWS,
+        warmup: TUNE_WARMUP,
+        after: t.tune_after.unwrap_or((steps / 10).min(1000)),
+        budget: t.tune_budget.unwrap_or(TUNE_BUDGET),
+        allow_biased: t.allow_biased,
+    };
+    let subject = Subject { model, clauses: &clauses, run: &args.run, params: None };
+    let found = tune(&subject, options)?;
+    if !args.quiet {
+        report::remark(&format!("{}\n", found.text(model)));
+    }
+    Ok((found.clauses.clone(), Some(found)))
 }

@@ -4,10 +4,11 @@
 //! draws are the same in every fit; they are listed once, under the table.
 
 use super::bounds::{FIELDS, Valued, with_error};
-use super::{Outcome, place, run, stop_on_interrupt, timing, tuned};
+use super::{Outcome, place, run, stop_on_interrupt, timing};
 use crate::args::FitArgs;
 use crate::model::{self, Model, Need};
 use crate::report::{self, Failure};
+use crate::tune;
 use ppl_diag::Diagnostic;
 use ppl_driver::Cx;
 use ppl_driver::check::{About, Side};
@@ -42,7 +43,7 @@ pub(crate) fn command(args: &FitArgs) -> Result<(), Failure> {
     for (k, place) in places.iter().enumerate() {
         let overrides = model::of_fit(&model.source, &shared, k, args.run.draws);
         cx.eliminations.clear();
-        let (overrides, tuning) = tuned(&model, overrides, args)?;
+        let (overrides, tuning) = tune::before_fit(&model, overrides, args)?;
         let mut outcome = run(&model, &overrides, &args.run, args.quiet, Some(stop.clone()), &mut cx)?;
         outcome.tuning = tuning;
         let saved = place.as_ref().map(|p| outcome.save(p, &model, &args.model)).transpose()?;

@@ -4,9 +4,9 @@ use super::decide::Measured;
 use crate::engine::{StepSpec, native_step};
 use crate::gradient::{Compiled, Gradient, Lab};
 use crate::report::Failure;
-use crate::run;
 use ppl_abi::Precision;
 use ppl_diag::{Code, Diagnostic};
+use ppl_driver::check::Global;
 use ppl_fit::certify::Moments;
 use ppl_fit::step::{Param, Snapshot, Step};
 use std::time::{Duration, Instant};
@@ -24,6 +24,10 @@ const BLOCKS: usize = 3;
 pub(crate) struct Candidate {
     gradient: Gradient,
     step: Box<dyn Step>,
+    /// What strategies remember: its name in the step's state, and the gradient's input.
+    memory: Vec<(String, usize)>,
+    /// Parameters that objectives train.
+    fixed: Vec<Param>,
     /// The state that every block of steps starts from.
     start: Snapshot,
     block: usize,
@@ -33,47 +37,55 @@ pub(crate) struct Candidate {
     warmed: Option<u64>,
 }
 
-/// How long a candidate may warm up.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WarmUp {
-    /// Steps.
-    pub(crate) steps: u64,
-    /// Not beyond this time.
-    pub(crate) until: Instant,
-}
-
 impl Candidate {
-    /// Compiles, at the parameters `at`. What strategies remember is brought up first: whole steps, after each of which the parameters that
-    /// objectives train are put back.
+    /// Compiles, at the parameters `at`.
     ///
     /// # Errors
-    /// Whatever is wrong with the program; a step that is not finite.
-    pub(crate) fn new(lab: &mut Lab<'_>, c: &Compiled, at: &[Param], wanted: &[String], warm: WarmUp) -> Result<Self, Failure> {
-        let mut globals = lab.globals(&c.program, &c.code.inputs, at)?;
+    /// Whatever is wrong with the program.
+    pub(crate) fn new(lab: &mut Lab<'_>, c: &Compiled, at: &[Param], wanted: &[String]) -> Result<Self, Failure> {
+        let globals = lab.globals(&c.program, &c.code.inputs, at)?;
         let spec = StepSpec { program: &c.program, code: &c.code, globals: &globals, machine: lab.machine };
-        let mut step = native_step(&spec).map_err(|d| lab.fail(vec![d]))?;
-        let mut warmed = None;
-        if !c.code.carried.is_empty() || c.code.own.iter().any(|own| !own) {
-            let fixed: Vec<Param> = step.params().into_iter().filter(|p| wanted.contains(&p.name)).collect();
-            let mut done = 0;
-            while done < warm.steps && (done == 0 || Instant::now() < warm.until) {
-                step.run(done, &mut [0.0]).map_err(|_| lab.fail(vec![not_finite("while its memory was warmed up")]))?;
-                step.set_params(&fixed).map_err(|d| lab.fail(vec![d]))?;
-                done += 1;
-            }
-            warmed = Some(done);
-            // States are named after what they are in a step.
-            let memory = step.snapshot().0.into_iter().map(|p| match p.name.strip_prefix("strategy.") {
-                Some(name) => Param { name: name.to_string(), ..p },
-                None => p,
-            });
-            run::set_free(&c.program, &mut globals, &memory.collect::<Vec<_>>());
-        }
+        let step = native_step(&spec).map_err(|d| lab.fail(vec![d]))?;
         let mut gradient = lab.gradient(c, &globals, wanted)?;
         gradient.carry(c).map_err(|d| lab.fail(vec![d]))?;
+        let input = |p: usize| c.code.inputs.iter().position(|g| *g == Global::Param(p));
+        // States are named after what they are in a step.
+        let states = c.code.carried.iter().map(|p| (format!("strategy.{}", c.program.params[*p].name), input(*p)));
+        let own = c.code.learned.iter().zip(&c.code.own).filter(|(_, own)| !**own);
+        let own = own.map(|(p, _)| (c.program.params[*p].name.clone(), input(*p)));
+        let memory = states.chain(own).filter_map(|(name, i)| Some((name, i?))).collect();
+        let fixed = step.params().into_iter().filter(|p| wanted.contains(&p.name)).collect();
         let start = step.snapshot();
         let batches = Batches::new(lab.machine.precision);
-        Ok(Candidate { gradient, step, start, block: 1, batches, rounds: Vec::new(), drawn: 0, warmed })
+        let (rounds, warmed) = (Vec::new(), None);
+        Ok(Candidate { gradient, step, memory, fixed, start, block: 1, batches, rounds, drawn: 0, warmed })
+    }
+
+    /// Whether its strategies remember something from step to step.
+    pub(crate) fn remembers(&self) -> bool {
+        !self.memory.is_empty()
+    }
+
+    /// Brings up what strategies remember: whole steps, after each of which the parameters that objectives train are put back. At least one, then
+    /// not beyond `until`.
+    ///
+    /// # Errors
+    /// A step that is not finite.
+    pub(crate) fn warm_up(&mut self, steps: u64, until: Instant) -> Result<(), Diagnostic> {
+        let mut done = 0;
+        while done < steps && (done == 0 || Instant::now() < until) {
+            self.step.run(done, &mut [0.0]).map_err(|_| not_finite("while its memory was warmed up"))?;
+            self.step.set_params(&self.fixed)?;
+            done += 1;
+        }
+        self.start = self.step.snapshot();
+        self.warmed = Some(done);
+        for (name, input) in &self.memory {
+            if let Some(p) = self.start.get(name) {
+                self.gradient.set(*input, &p.values)?;
+            }
+        }
+        Ok(())
     }
 
     /// Draws the gradient `n` times.

@@ -124,7 +124,10 @@ fn address(model: &Model, clauses: &FitOverrides, c: &Chosen) -> String {
 
 /// Whether an override of this address reaches the choice: its strategy is then written there.
 fn reaches(model: &Model, clauses: &FitOverrides, c: &Chosen, address: &str) -> bool {
-    let found = model.check(&with(model, clauses, address, &c.strategy)).ok().and_then(|(program, _)| analyse(&program, &mut Cx::default()).ok());
+    let found = model
+        .check(&with(model, clauses, address, &c.strategy))
+        .ok()
+        .and_then(|(program, _)| analyse(&program, &mut Cx::default()).ok());
     found.is_some_and(|all| all.iter().any(|x| x.label == c.label && x.written.file == elsewhere(model)))
 }
 

@@ -7,7 +7,7 @@
 //! ```
 
 use super::Options;
-use super::candidate::{BATCH, Candidate, WarmUp};
+use super::candidate::{BATCH, Candidate};
 use super::choices::Choice;
 use super::decide::{Ratio, ratio};
 use super::search::{Bench, Finding, Setting};
@@ -19,11 +19,13 @@ use ppl_fit::step::Param;
 use std::time::{Duration, Instant};
 
 /// Rounds of a measurement.
-const ROUNDS: u64 = 12;
+const ROUNDS: u64 = 16;
 /// Rounds from which on settings are dropped and time is looked at.
 const FIRST: usize = 4;
 /// How many times as costly as the one in use, or half as many times as the best, a setting must be to be dropped.
 const BEHIND: f64 = 1.5;
+/// The part of the budget that another sweep needs.
+const AGAIN: f64 = 0.15;
 
 /// What measures the settings of a program.
 pub(crate) struct Workbench<'a> {
@@ -68,9 +70,24 @@ impl Workbench<'_> {
     }
 
     /// Compiles the first setting: what can't be is an error.
-    fn first(&mut self, setting: &Setting, warm: WarmUp) -> Result<Candidate, Failure> {
+    fn first(&mut self, setting: &Setting) -> Result<Candidate, Failure> {
         let compiled = self.lab.compiled(&self.clauses(setting), self.steps)?;
-        Candidate::new(&mut self.lab, &compiled, &self.at, &self.wanted, warm)
+        Candidate::new(&mut self.lab, &compiled, &self.at, &self.wanted)
+    }
+
+    /// Warms up what remembers something, in two fifths of the time.
+    fn warm_up(&mut self, lanes: &mut [Result<Lane, Finding>], end: Instant) {
+        let (now, steps) = (Instant::now(), self.options.warmup);
+        let mut with: Vec<&mut Lane> = lanes.iter_mut().flatten().filter(|l| l.candidate.remembers()).collect();
+        let n = with.len() as f64;
+        for (k, l) in with.iter_mut().enumerate() {
+            let until = now + end.saturating_duration_since(now).mul_f64(0.4 * (k + 1) as f64 / n);
+            if let Err(d) = l.candidate.warm_up(steps, until) {
+                l.failed = Some(d);
+                l.live = false;
+            }
+            self.late |= l.candidate.measured().warmed.is_some_and(|w| w < steps);
+        }
     }
 }
 
@@ -113,15 +130,13 @@ impl Bench for Workbench<'_> {
         let Some(first) = settings.first() else { return Ok(Vec::new()) };
         let begun = Instant::now();
         let allowance = self.left().mul_f64(share.clamp(0.0, 1.0));
-        let (end, n) = (begun + allowance, settings.len() as u32);
+        let n = settings.len() as u32;
         let nothing = vec![Finding::NotMeasured; settings.len()];
         if allowance.is_zero() {
             self.late = true;
             return Ok(nothing);
         }
-        let steps = self.options.warmup;
-        let warm = |k: u32| WarmUp { steps, until: begun + allowance.mul_f64(0.5 * f64::from(k + 1) / f64::from(n)) };
-        let mut base = self.first(first, warm(0))?;
+        let mut base = self.first(first)?;
         let seconds = base.clock().map_err(|d| self.lab.fail(vec![d]))?;
         // The least that says anything: a few rounds of a batch each.
         if seconds * 1.3 * (FIRST as f64) * (BATCH + 1) as f64 * f64::from(n.min(2)) > self.left().as_secs_f64() {
@@ -129,21 +144,25 @@ impl Bench for Workbench<'_> {
             return Ok(nothing);
         }
         let mut lanes: Vec<Result<Lane, Finding>> = vec![Ok(Lane { candidate: base, biased: false, live: true, failed: None })];
-        for (k, s) in settings.iter().enumerate().skip(1) {
-            if begun.elapsed() > allowance.mul_f64(0.6) {
+        for s in &settings[1..] {
+            if self.left().is_zero() {
                 self.late = true;
                 lanes.push(Err(Finding::NotMeasured));
                 continue;
             }
             let lane = self.lowered(s).and_then(|(c, biased)| {
-                let candidate = Candidate::new(&mut self.lab, &c, &self.at, &self.wanted, warm(k as u32)).map_err(refused)?;
+                let candidate = Candidate::new(&mut self.lab, &c, &self.at, &self.wanted).map_err(refused)?;
                 Ok(Lane { candidate, biased, live: true, failed: None })
             });
             lanes.push(lane);
         }
+        // Where compiling took long, there is time for measuring all the same.
+        let end = (begun + allowance.max(begun.elapsed() * 2)).min(self.deadline);
+        self.warm_up(&mut lanes, end);
         let running = lanes.iter().filter(|l| l.is_ok()).count() as f64;
         // Draws of a round: as many as are asked for, or as there is time for.
-        let each = end.saturating_duration_since(Instant::now()).as_secs_f64() / (1.3 * ROUNDS as f64 * running * seconds.max(1e-9));
+        let each =
+            end.saturating_duration_since(Instant::now()).as_secs_f64() / (1.3 * ROUNDS as f64 * running * seconds.max(1e-9));
         let draws = (each as u64).min(self.options.draws.div_ceil(ROUNDS)).max(1).next_multiple_of(BATCH);
         for round in 0..ROUNDS as usize {
             for (k, l) in lanes.iter_mut().enumerate().filter_map(|(k, l)| Some((k, l.as_mut().ok().filter(|l| l.live)?))) {
@@ -169,11 +188,14 @@ impl Bench for Workbench<'_> {
         Ok(lanes.into_iter().map(|l| l.map_or_else(|f| f, Lane::finding)).collect())
     }
 
+    fn again(&self) -> bool {
+        self.left().as_secs_f64() > AGAIN * self.options.budget
+    }
+
     fn affordable(&mut self, settings: usize) -> bool {
         let begun = Instant::now();
         let zeros = vec![0; self.choices.len()];
-        let warm = WarmUp { steps: 0, until: begun };
-        let Ok(mut c) = self.first(&zeros, warm) else { return false };
+        let Ok(mut c) = self.first(&zeros) else { return false };
         let build = begun.elapsed().as_secs_f64();
         let Ok(seconds) = c.clock() else { return false };
         // Half the settings may have to warm up; most are dropped soon.
@@ -186,7 +208,8 @@ impl Bench for Workbench<'_> {
 fn drop_behind(lanes: &mut [Result<Lane, Finding>]) {
     let Some(Ok(base)) = lanes.first().map(|l| l.as_ref()) else { return };
     let base = base.candidate.measured();
-    let of = |l: &Result<Lane, Finding>| l.as_ref().ok().filter(|l| l.failed.is_none()).map(|l| ratio(&l.candidate.measured(), &base));
+    let of =
+        |l: &Result<Lane, Finding>| l.as_ref().ok().filter(|l| l.failed.is_none()).map(|l| ratio(&l.candidate.measured(), &base));
     let ratios: Vec<Option<Ratio>> = lanes.iter().map(of).collect();
     let best = ratios.iter().flatten().map(|r| r.value + 2.0 * r.se).filter(|x| x.is_finite()).fold(1.0, f64::min);
     let limit = BEHIND.min(2.0 * best);

@@ -3,7 +3,7 @@
 use super::Tuning;
 use super::choices::Choice;
 use super::decide::{Measured, Ratio, ratio};
-use super::search::{Finding, How, ratios};
+use super::search::{Finding, How, Row};
 use crate::model::Model;
 use ppl_fit::summary::number;
 use serde_json::{Value, json};
@@ -19,8 +19,8 @@ impl Tuning {
     pub(crate) fn text(&self, model: &Model) -> String {
         let Some(found) = &self.found else { return self.nothing() };
         let mut out = self.head();
-        for ((c, findings), picked) in self.choices.iter().zip(&found.table).zip(&found.picked) {
-            out += &table(c, findings, *picked);
+        for ((c, rows), picked) in self.choices.iter().zip(&found.table).zip(&found.picked) {
+            out += &self.table(c, rows, *picked);
         }
         out.push('\n');
         out += &self.how(found.how);
@@ -67,11 +67,65 @@ impl Tuning {
         match how {
             How::Exhaustive { combinations } => format!("all {combinations} combinations were measured\n"),
             How::Greedy { sweeps, settled } => {
-                let end = if settled { "" } else { ", the last of which still changed something" };
+                let end = if settled { "" } else { "; another might change something yet" };
                 let times = if sweeps == 1 { "one sweep".to_string() } else { format!("{sweeps} sweeps") };
                 format!("choice by choice, with the picks of the others in place: {times}{end}\n")
             }
         }
+    }
+
+    /// The strategies of one choice.
+    fn table(&self, c: &Choice, rows: &[Row], picked: usize) -> String {
+        let mut lines: Vec<Vec<String>> = vec![HEAD.iter().map(ToString::to_string).collect()];
+        for (k, (s, Row { finding: f, ratio: r })) in c.options.iter().zip(rows).enumerate() {
+            let mut notes = Vec::new();
+            if k == 0 {
+                notes.push("current".to_string());
+            }
+            if k == picked {
+                notes.push("picked".to_string());
+            }
+            let cells = match f {
+                Finding::Measured { measured: m, biased } => {
+                    if *biased {
+                        notes.push("biased".into());
+                    }
+                    if m.heavy_tailed {
+                        notes.push("heavy tails".into());
+                    }
+                    if let Some(n) = m.warmed.filter(|n| *n < self.options.warmup) {
+                        notes.push(format!("warmed up by {n} of {} steps", self.options.warmup));
+                    }
+                    let relative = if k == 0 { "1".into() } else { r.map_or("?".into(), |r| with_error(&r)) };
+                    vec![time(m.seconds()), number(m.variance), number(m.cost()), relative]
+                }
+                Finding::Refused(d) => {
+                    notes.push(format!("refused: {} ({})", d.title, d.code));
+                    vec![String::new(); 4]
+                }
+                Finding::Biased => {
+                    notes.push("biased".into());
+                    vec![String::new(); 4]
+                }
+                Finding::NotMeasured => {
+                    notes.push("not measured: no time".into());
+                    vec![String::new(); 4]
+                }
+            };
+            lines.push([&[s.text.clone()], &cells[..], &[notes.join(", ")]].concat());
+        }
+        let width = |i: usize| lines.iter().map(|l| l[i].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
+        let mut out = format!("\n{}: {} ({})\n", c.name, c.dists(), c.labels().join(", "));
+        for l in &lines {
+            let cell = |(i, text): (usize, &String)| match i {
+                0 | 5 => format!("{text:w$}", w = if i == 0 { widths[0] } else { 0 }),
+                _ => format!("{text:>w$}", w = widths[i]),
+            };
+            let line: Vec<String> = l.iter().enumerate().map(cell).collect();
+            let _ = writeln!(out, "  {}", line.join("  ").trim_end());
+        }
+        out
     }
 
     /// What to write.
@@ -119,7 +173,8 @@ impl Tuning {
             let r = ratio(after, before);
             json!({ "current": measured_json(before), "picked": measured_json(after), "ratio": r.value, "ratio_se": r.se })
         });
-        let places = self.forms.places.iter().map(|p| json!({ "at": p.at, "text": p.text, "by": p.strategy, "replaces": p.replaces }));
+        let places =
+            self.forms.places.iter().map(|p| json!({ "at": p.at, "text": p.text, "by": p.strategy, "replaces": p.replaces }));
         json!({
             "objective": self.objective,
             "particles": self.particles,
@@ -152,8 +207,8 @@ fn measured_json(m: &Measured) -> Value {
     })
 }
 
-fn choice_json(c: &Choice, findings: &[Finding], picked: usize) -> Value {
-    let rows = c.options.iter().zip(findings).zip(ratios(findings)).enumerate().map(|(k, ((s, f), r))| {
+fn choice_json(c: &Choice, rows: &[Row], picked: usize) -> Value {
+    let rows = c.options.iter().zip(rows).enumerate().map(|(k, (s, Row { finding: f, ratio: r }))| {
         let mut row = match f {
             Finding::Measured { measured, .. } => measured_json(measured),
             Finding::Refused(_) | Finding::Biased | Finding::NotMeasured => json!({}),
@@ -187,59 +242,6 @@ fn choice_json(c: &Choice, findings: &[Finding], picked: usize) -> Value {
 }
 
 const HEAD: [&str; 6] = ["strategy", "step", "variance", "variance x s", "of current", ""];
-
-fn table(c: &Choice, findings: &[Finding], picked: usize) -> String {
-    let mut lines: Vec<Vec<String>> = vec![HEAD.iter().map(ToString::to_string).collect()];
-    for (k, ((s, f), r)) in c.options.iter().zip(findings).zip(ratios(findings)).enumerate() {
-        let mut notes = Vec::new();
-        if k == 0 {
-            notes.push("current".to_string());
-        }
-        if k == picked {
-            notes.push("picked".to_string());
-        }
-        let cells = match f {
-            Finding::Measured { measured: m, biased } => {
-                if *biased {
-                    notes.push("biased".into());
-                }
-                if m.heavy_tailed {
-                    notes.push("heavy tails".into());
-                }
-                if let Some(n) = m.warmed {
-                    notes.push(format!("warmed up by {n} steps"));
-                }
-                let relative = if k == 0 { "1".into() } else { r.map_or("?".into(), |r| with_error(&r)) };
-                vec![time(m.seconds()), number(m.variance), number(m.cost()), relative]
-            }
-            Finding::Refused(d) => {
-                notes.push(format!("refused: {} ({})", d.title, d.code));
-                vec![String::new(); 4]
-            }
-            Finding::Biased => {
-                notes.push("biased".into());
-                vec![String::new(); 4]
-            }
-            Finding::NotMeasured => {
-                notes.push("not measured: no time".into());
-                vec![String::new(); 4]
-            }
-        };
-        lines.push([&[s.text.clone()], &cells[..], &[notes.join(", ")]].concat());
-    }
-    let width = |i: usize| lines.iter().map(|l| l[i].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
-    let mut out = format!("\n{}: {} ({})\n", c.name, c.dists(), c.labels().join(", "));
-    for l in &lines {
-        let cell = |(i, text): (usize, &String)| match i {
-            0 | 5 => format!("{text:w$}", w = if i == 0 { widths[0] } else { 0 }),
-            _ => format!("{text:>w$}", w = widths[i]),
-        };
-        let line: Vec<String> = l.iter().enumerate().map(cell).collect();
-        let _ = writeln!(out, "  {}", line.join("  ").trim_end());
-    }
-    out
-}
 
 /// `0.31 +- 0.02`
 fn with_error(r: &Ratio) -> String {

@@ -53,6 +53,9 @@ pub(crate) trait Bench {
     /// The first can't be measured.
     fn measure(&mut self, settings: &[Setting], share: f64) -> Result<Vec<Finding>, Self::Error>;
 
+    /// Whether there is time for another sweep.
+    fn again(&self) -> bool;
+
     /// Whether there is time for that many settings.
     fn affordable(&mut self, settings: usize) -> bool;
 }
@@ -66,13 +69,27 @@ pub(crate) enum How {
     Greedy { sweeps: usize, settled: bool },
 }
 
+/// A strategy of a choice.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Row {
+    /// What came of it when it was measured last.
+    pub(crate) finding: Finding,
+    /// Its cost relative to that of the strategy in use at first, measured beside it.
+    pub(crate) ratio: Option<Ratio>,
+}
+
+impl Row {
+    /// Not measured yet.
+    const OPEN: Row = Row { finding: Finding::NotMeasured, ratio: None };
+}
+
 /// What the search found.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     /// The picks.
     pub(crate) picked: Setting,
-    /// Of each choice, a finding for each strategy, with the picks of the other choices in place.
-    pub(crate) table: Vec<Vec<Finding>>,
+    /// Of each choice, a row for each strategy, with the picks of the other choices in place.
+    pub(crate) table: Vec<Vec<Row>>,
     /// All picks together, beside what was in use at first; absent where nothing changed.
     pub(crate) overall: Option<(Measured, Measured)>,
     /// How it went.
@@ -92,7 +109,7 @@ pub(crate) fn search<B: Bench>(bench: &mut B, options: &[usize]) -> Result<Found
 }
 
 /// The ratios of findings to the first; absent where they may not be taken.
-pub(crate) fn ratios(findings: &[Finding]) -> Vec<Option<Ratio>> {
+fn ratios(findings: &[Finding]) -> Vec<Option<Ratio>> {
     let base = findings.first().and_then(Finding::measured);
     let of = |(k, f): (usize, &Finding)| match (k, f.measured(), base) {
         (0, Some(_), _) => Some(Ratio::ONE),
@@ -102,53 +119,61 @@ pub(crate) fn ratios(findings: &[Finding]) -> Vec<Option<Ratio>> {
     findings.iter().enumerate().map(of).collect()
 }
 
-/// The settings that differ from `at` in choice `c`, that of `at` itself first, the others in order.
-fn varied(at: &Setting, c: usize, n: usize) -> Vec<Setting> {
-    let others = (0..n).filter(|k| *k != at[c]);
-    let with = |k: usize| {
-        let mut s = at.clone();
-        s[c] = k;
-        s
-    };
-    std::iter::once(at[c]).chain(others).map(with).collect()
+/// `at` with strategy `k` for choice `c`.
+fn with(at: &Setting, c: usize, k: usize) -> Setting {
+    let mut s = at.clone();
+    s[c] = k;
+    s
 }
 
-/// Findings by the number of the strategy of choice `c`.
-fn by_strategy(c: usize, n: usize, settings: &[Setting], findings: Vec<Finding>) -> Vec<Finding> {
-    let mut out = vec![Finding::NotMeasured; n];
-    for (s, f) in settings.iter().zip(findings) {
-        out[s[c]] = f;
-    }
-    out
+/// How many times as costly as the pick a strategy must be to be left out of later sweeps.
+const FAR: f64 = 4.0;
+
+/// Strategies that another sweep measures: the pick first, then the one in use at first, those that were near, and those of which nothing is known.
+fn near(rows: &[Row], at: usize) -> Vec<usize> {
+    let pick = rows[at].ratio.map_or(1.0, |r| r.value);
+    let again = |k: usize, r: &Row| match (&r.finding, r.ratio) {
+        (Finding::Biased, _) => false,
+        (Finding::Measured { .. }, Some(x)) => k == 0 || x.value < FAR * pick,
+        _ => true,
+    };
+    let others = rows.iter().enumerate().filter(|(k, r)| *k != at && again(*k, r)).map(|(k, _)| k);
+    std::iter::once(at).chain(others).collect()
 }
 
 fn greedy<B: Bench>(bench: &mut B, options: &[usize]) -> Result<Found, B::Error> {
     let start: Setting = vec![0; options.len()];
     let mut at = start.clone();
-    let mut table: Vec<Vec<Finding>> = options.iter().map(|n| vec![Finding::NotMeasured; *n]).collect();
+    let mut table: Vec<Vec<Row>> = options.iter().map(|n| vec![Row::OPEN; *n]).collect();
     // The picks with which each choice was measured last.
     let mut seen: Vec<Option<Setting>> = vec![None; options.len()];
+    let total: usize = options.iter().sum();
     let (mut sweeps, mut settled) = (0, false);
-    while sweeps < SWEEPS && !settled {
+    while sweeps < SWEEPS && !settled && (sweeps == 0 || bench.again()) {
         sweeps += 1;
         settled = true;
-        let mut left: usize = options.iter().sum();
+        let mut left = total;
         for (c, n) in options.iter().enumerate() {
-            let share = *n as f64 / (left as f64 + 2.0);
+            // The first sweep leaves a third of the time for others.
+            let reserve = if sweeps == 1 { 0.5 * total as f64 } else { 2.0 };
+            let share = *n as f64 / (left as f64 + reserve);
             left -= n;
             if seen[c].as_ref() == Some(&at) {
                 continue;
             }
-            let settings = varied(&at, c, *n);
-            let findings = bench.measure(&settings, share)?;
-            let taken = pick(&ratios(&findings));
-            // A later sweep without time keeps what is known.
-            if sweeps > 1 && findings.iter().all(|f| *f == Finding::NotMeasured) {
+            let strategies = near(&table[c], at[c]);
+            if strategies.len() == 1 && sweeps > 1 {
                 continue;
             }
+            let settings: Vec<Setting> = strategies.iter().map(|k| with(&at, c, *k)).collect();
+            let findings = bench.measure(&settings, share)?;
+            if findings.iter().all(|f| *f == Finding::NotMeasured) {
+                continue;
+            }
+            let taken = pick(&ratios(&findings));
             settled &= taken == 0;
             at.clone_from(&settings[taken]);
-            table[c] = by_strategy(c, *n, &settings, findings);
+            note(&mut table[c], &strategies, findings);
             seen[c] = Some(at.clone());
         }
         // One choice alone can't change again.
@@ -156,6 +181,22 @@ fn greedy<B: Bench>(bench: &mut B, options: &[usize]) -> Result<Found, B::Error>
     }
     let overall = if at == start { None } else { compare(bench, &start, &at)? };
     Ok(Found { picked: at, table, overall, how: How::Greedy { sweeps, settled } })
+}
+
+/// Rows of what was measured together, relative to the strategy in use at first.
+fn note(rows: &mut [Row], strategies: &[usize], findings: Vec<Finding>) {
+    let base = strategies.iter().position(|k| *k == 0).and_then(|k| findings[k].measured()).cloned();
+    for (k, finding) in strategies.iter().zip(findings) {
+        let ratio = match (k, finding.measured(), &base) {
+            (0, Some(_), _) => Some(Ratio::ONE),
+            (_, Some(m), Some(b)) => Some(ratio(m, b)),
+            _ => None,
+        };
+        // What was known is more than that there was no time.
+        if finding != Finding::NotMeasured {
+            rows[*k] = Row { finding, ratio };
+        }
+    }
 }
 
 fn compare<B: Bench>(bench: &mut B, start: &Setting, at: &Setting) -> Result<Option<(Measured, Measured)>, B::Error> {
@@ -177,20 +218,16 @@ fn exhaustive<B: Bench>(bench: &mut B, options: &[usize]) -> Result<Found, B::Er
     let mut at = all[pick(&ratios(&findings))].clone();
     // What one change adds to the others must be better by itself.
     while let Some(c) = (0..options.len()).filter(|c| at[*c] != 0).find(|c| {
-        let mut without = at.clone();
-        without[*c] = 0;
-        let pair = [findings[place(&without)].clone(), findings[place(&at)].clone()];
+        let pair = [findings[place(&with(&at, *c, 0))].clone(), findings[place(&at)].clone()];
         pair[0].measured().is_some() && pick(&ratios(&pair)) == 0
     }) {
         at[c] = 0;
     }
     let row = |(c, n): (usize, &usize)| {
-        let with = |k: usize| {
-            let mut s = at.clone();
-            s[c] = k;
-            findings[place(&s)].clone()
-        };
-        (0..*n).map(with).collect()
+        let mut rows = vec![Row::OPEN; *n];
+        let strategies: Vec<usize> = (0..*n).collect();
+        note(&mut rows, &strategies, strategies.iter().map(|k| findings[place(&with(&at, c, *k))].clone()).collect());
+        rows
     };
     let table = options.iter().enumerate().map(row).collect();
     let overall = findings[0].measured().cloned().zip(findings[place(&at)].measured().cloned()).filter(|_| place(&at) != 0);

@@ -20,12 +20,17 @@ impl<F: Fn(&Setting) -> Option<(f64, f64)>> Bench for Known<F> {
         self.time -= 1;
         let one = |s: &Setting| match (self.costs)(s) {
             Some((variance, t)) => {
-                let measured = Measured { variance, variance_se: 0.01 * variance, rounds: vec![t; 3], draws: 100, ..Measured::default() };
+                let measured =
+                    Measured { variance, variance_se: 0.01 * variance, rounds: vec![t; 3], draws: 100, ..Measured::default() };
                 Finding::Measured { measured, biased: false }
             }
             None => Finding::Refused(Box::new(Diagnostic::error(ppl_diag::Code("E0412"), "no"))),
         };
         Ok(settings.iter().map(one).collect())
+    }
+
+    fn again(&self) -> bool {
+        true
     }
 
     fn affordable(&mut self, _: usize) -> bool {
@@ -66,7 +71,8 @@ fn many_combinations_are_searched_choice_by_choice() {
     // The last choice saw all final picks already: the second sweep measures the two before it, and at the end all is compared with the start.
     assert_eq!(b.calls.len(), 3 + 2 + 1);
     assert_eq!(f.table[0].len(), 5);
-    assert_eq!(ratios(&f.table[0])[0], Some(Ratio::ONE));
+    assert_eq!(f.table[0][0].ratio, Some(Ratio::ONE));
+    assert!(f.table[0][1].ratio.is_some_and(|r| (r.value - 3.0 / 12.0).abs() < 1e-12), "{:?}", f.table[0]);
 }
 
 #[test]
@@ -81,7 +87,7 @@ fn what_is_refused_is_not_picked() {
     let mut b = known(|s| (s[0] != 1).then_some((1.0 / (1.0 + s[0] as f64), 1.0)));
     let Ok(f) = search(&mut b, &[3]) else { panic!() };
     assert_eq!(f.picked, [2]);
-    assert!(matches!(f.table[0][1], Finding::Refused(_)));
+    assert!(matches!(f.table[0][1].finding, Finding::Refused(_)));
 }
 
 #[test]
@@ -89,5 +95,16 @@ fn without_time_nothing_changes() {
     let mut b = Known { time: 1, ..known(|s: &Setting| Some((1.0 / (1.0 + s[0] as f64 + s[1] as f64), 1.0))) };
     let Ok(f) = search(&mut b, &[9, 9]) else { panic!() };
     assert_eq!(f.picked, [8, 0]);
-    assert!(f.table[1].iter().all(|x| *x == Finding::NotMeasured) && f.overall.is_none());
+    assert!(f.table[1].iter().all(|x| x.finding == Finding::NotMeasured) && f.overall.is_none());
+}
+
+#[test]
+fn later_sweeps_leave_out_what_was_far() {
+    // Of the first choice's strategies one is far from all others, whatever the second is.
+    let first = [1.0, 0.5, 100.0];
+    let mut b = known(|s| Some((first[s[0]] + [5.0, 1.0][s[1] % 2], 1.0)));
+    let Ok(f) = greedy(&mut b, &[3, 40]) else { panic!() };
+    assert_eq!(f.picked, [1, 1]);
+    assert_eq!(b.calls.iter().map(Vec::len).collect::<Vec<_>>(), [3, 40, 2, 2]);
+    assert!(f.table[0][2].finding.measured().is_some());
 }
