@@ -186,7 +186,7 @@ impl<S: ElabStage> FnElab<'_, S> {
     /// Emits samples of `d`: one, or one for each independent element.
     fn sample(&mut self, d: &DistVal, name: &str, indices: &[Var], by: Option<NamedStrategy>, span: Span) -> Option<Arr> {
         // The command line wins over the program, the program over `by { }` around it.
-        let chosen = self.s.overrides.iter().find(|o| o.matches(name)).map(|o| o.strategy.clone());
+        let chosen = self.s.overrides.iter().find(|o| o.matches(&self.name, name)).map(|o| o.strategy.clone());
         let by = match chosen {
             Some(e) => self.named_strategy(&e),
             None => by.or_else(|| self.strategies.get(name).or_else(|| self.strategies.get("_")).cloned()),

@@ -61,7 +61,7 @@ pub struct DataShapes {
 /// A strategy chosen on the command line, for the choice `address` or (where `None`) all that name none.
 #[derive(Clone, Debug)]
 pub struct Override {
-    /// `z` or `None` for `_`.
+    /// `z`, or `guide.z` for that of one program; `None` for `_`.
     pub address: Option<String>,
     /// Such as `reinforce(0.5)`.
     pub strategy: Expr,

@@ -613,7 +613,9 @@ pub(crate) fn pattern_names(p: &PatternKind, out: &mut Vec<(String, Span)>) {
 
 /// A strategy named on the command line.
 impl Override {
-    pub(crate) fn matches(&self, addr: &str) -> bool {
-        self.address.as_deref().is_none_or(|a| a == addr)
+    /// Whether it is meant for the choice `addr` of the program `program`: by the choice's name, or by both, `guide.z`.
+    pub(crate) fn matches(&self, program: &str, addr: &str) -> bool {
+        let Some(a) = self.address.as_deref() else { return true };
+        a == addr || a.strip_prefix(program).and_then(|rest| rest.strip_prefix('.')) == Some(addr)
     }
 }

@@ -1,5 +1,9 @@
 //! The command line.
 
+mod tuning;
+
+pub(crate) use tuning::{FitTuneArgs, TUNE_BUDGET, TUNE_DRAWS, TUNE_WARMUP, TuneArgs};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -38,6 +42,7 @@ Examples:
   ppl fit air.ppl --by z_pres=measure_valued --by _=reparam --out runs/air --overwrite
   ppl fit cone.ppl --report 'iwelbo(50)' --report 'cubo(-5)'
   ppl fit table.ppl --all --no-save
+  ppl fit air.ppl --tune
   ppl fit cone.ppl --json --no-save | jq .objective.mean")]
     Fit(FitArgs),
     /// Check a file: names, types, shapes, supports, unbiasedness
@@ -58,6 +63,18 @@ Examples:
   ppl check-grad model.ppl --data data.json --params runs/model-1 --draws 100000
   ppl check-grad model.ppl --by z=my_strategy --json")]
     CheckGrad(CheckGradArgs),
+    /// Find the gradient strategy of each choice that gives the most precise gradient for its time
+    #[command(after_help = "\
+For each choice that a gradient is estimated through, the variance of the gradient and the time of a step are measured under each
+strategy that takes its distribution, on this program and these data. Lower variance x seconds is better; a change must be better by
+more than its noise. At the end the strategies are printed as text to paste.
+
+Examples:
+  ppl tune model.ppl
+  ppl tune model.ppl --data data.json --after 500
+  ppl tune model.ppl --params runs/model-1 --by z=reinforce --json
+  ppl fit model.ppl --tune")]
+    Tune(TuneArgs),
     /// Show a model between two passes of the compiler, or the page of an error code
     #[command(after_help = "\
 Examples:
@@ -124,7 +141,7 @@ pub(crate) struct ClauseArgs {
     /// Optimiser, such as 'adam(0.01)' [default: what the fit says, or adam(0.01)]
     #[arg(long, value_name = "EXPR")]
     pub(crate) using: Option<String>,
-    /// Strategy of a choice, such as z=measure_valued; `_` stands for all choices that name none; may be repeated
+    /// Strategy of a choice, such as z=measure_valued, or guide.z=.. for that of one program; `_` stands for all choices; may be repeated
     #[arg(long, value_name = "CHOICE=STRATEGY")]
     pub(crate) by: Vec<String>,
     /// Particles: independent estimates averaged in each step [default: what the fit says, or 10]
@@ -143,6 +160,8 @@ pub(crate) struct FitArgs {
     pub(crate) data: DataArgs,
     #[command(flatten)]
     pub(crate) clauses: ClauseArgs,
+    #[command(flatten)]
+    pub(crate) tuning: FitTuneArgs,
     /// Run every `fit` of the file, and print one table of what they reached
     #[arg(long, conflicts_with_all = ["fit", "objective", "guide"])]
     pub(crate) all: bool,

@@ -7,25 +7,20 @@ mod output;
 mod truth;
 
 use crate::args::{CheckGradArgs, EngineName};
-use crate::engine::{EVALUATION, Globals, Machine, native, set_input};
-use crate::model::{self, Model, Need};
+use crate::engine::Machine;
+use crate::gradient::{Compiled, Gradient, Lab, works_with};
+use crate::model::{self, Need};
 use crate::report::{self, Failure};
-use crate::run;
 use ppl_abi::Precision;
-use ppl_codegen::Runner;
 use ppl_diag::{Code, Diagnostic, Span};
-use ppl_driver::check::{FitOverrides, Global, Override, Program};
-use ppl_driver::{Cx, FitCode, lower_expectation, lower_fit};
+use ppl_driver::check::{FitOverrides, Override, Program};
+use ppl_driver::{Cx, lower_expectation};
 use ppl_fit::certify::{Moments, threshold, z_score};
 use ppl_transform::Chosen;
 use truth::{Truth, Value};
 
 /// The certificate is refused.
 const REFUTED: Code = Code("E0470");
-/// There is nothing to certify.
-const NOTHING: Code = Code("E0471");
-/// A gradient is not finite.
-const NOT_FINITE: Code = Code("E0472");
 /// Exit code of a refuted program.
 const EXIT: u8 = 5;
 
@@ -93,7 +88,8 @@ pub(crate) fn command(args: &CheckGradArgs) -> Result<(), Failure> {
     let overrides = model::overrides(&mut source, &args.clauses, None)?;
     let model = model::with_data(source, &args.data.data, Need::All).map_err(|(s, d)| Failure::program(&s.map, d))?;
     let machine = Machine { engine: EngineName::Jit, precision: Precision::from(args.precision), seed: args.seed };
-    let mut check = Check { model: &model, machine, args, cx: Cx::default() };
+    let lab = Lab { model: &model, machine, params: args.params.as_deref(), cx: Cx::default() };
+    let mut check = Check { lab, args };
     let found = check.run(&overrides)?;
     report::say(&if args.json { found.json() } else { found.text(&model) });
     let diagnostics = found.diagnostics();
@@ -104,76 +100,18 @@ pub(crate) fn command(args: &CheckGradArgs) -> Result<(), Failure> {
 }
 
 struct Check<'a> {
-    model: &'a Model,
-    machine: Machine,
+    lab: Lab<'a>,
     args: &'a CheckGradArgs,
-    cx: Cx,
-}
-
-/// A compiled gradient.
-struct Gradient {
-    runner: Runner,
-    seed: u64,
-    /// Numbers of the results that are compared.
-    results: Vec<usize>,
-}
-
-impl Gradient {
-    /// All components of the gradient at a step.
-    fn at(&mut self, step: u64) -> Vec<f64> {
-        self.runner.run(self.seed, step);
-        self.results.iter().flat_map(|k| self.runner.output_values(*k)).collect()
-    }
 }
 
 impl Check<'_> {
     fn fail(&self, d: Vec<Diagnostic>) -> Failure {
-        self.model.failure(d)
-    }
-
-    fn compiled(&mut self, overrides: &FitOverrides) -> Result<(Program, FitCode), Failure> {
-        let (program, warnings) = self.model.check(overrides)?;
-        let Some(plan) = &program.fit else {
-            let path = self.model.source.map.get(self.model.source.id).map_or(String::new(), |f| f.name.to_string());
-            return Err(Failure::plain(model::no_fit(&path, self.model.fits(), overrides.index)));
-        };
-        drop(warnings);
-        let optimizer = run::optimizer(plan).map_err(|d| self.fail(vec![d]))?;
-        let code = lower_fit(&program, plan, &run::compiled(&optimizer), 1, &mut self.cx).map_err(|d| self.fail(d))?;
-        Ok((program, code))
-    }
-
-    fn globals(&mut self, program: &Program, inputs: &[Global]) -> Result<Globals, Failure> {
-        let mut globals = run::globals(
-            self.machine,
-            program,
-            self.model.data(program),
-            &|g| matches!(g, Global::Param(_)) || inputs.contains(&g),
-            &mut self.cx,
-        )
-        .map_err(|d| self.fail(d))?;
-        if let Some(path) = &self.args.params {
-            crate::simulate::set_saved(program, &mut globals, path).map_err(|d| self.fail(vec![d]))?;
-        }
-        Ok(globals)
-    }
-
-    /// The gradient for these parameters: other strategies may have parameters of their own.
-    fn gradient(&self, program: &Program, code: &FitCode, globals: &Globals, wanted: &[String]) -> Result<Gradient, Failure> {
-        let fail = |d: Diagnostic| self.fail(vec![d]);
-        let mut runner = native(&code.gradient, self.machine.precision).map_err(fail)?;
-        for (i, g) in code.inputs.iter().enumerate() {
-            set_input(&mut runner, i, globals.get(program, *g).map_err(fail)?).map_err(fail)?;
-        }
-        let number = |name: &String| code.learned.iter().position(|p| program.params[*p].name == *name).map(|k| 1 + k);
-        let results: Option<Vec<usize>> = wanted.iter().map(number).collect();
-        let results = results.ok_or_else(|| self.fail(Vec::new()))?;
-        Ok(Gradient { runner, seed: self.machine.seed, results })
+        self.lab.fail(d)
     }
 
     fn run(&mut self, overrides: &FitOverrides) -> Result<Certificate, Failure> {
-        let (program, code) = self.compiled(overrides)?;
-        let Some(plan) = &program.fit else { return Err(self.fail(Vec::new())) };
+        let compiled = self.lab.compiled(overrides, 1)?;
+        let Compiled { program, plan, code } = &compiled;
         if let [_, second, ..] = &plan.goals[..] {
             return Err(self.fail(vec![
                 Diagnostic::error(ppl_diag::Code("E0510"), "the gradients of several objectives at once are not checked yet")
@@ -181,40 +119,27 @@ impl Check<'_> {
                     .help("check one of them: `ppl check-grad MODEL --objective elbo`"),
             ]));
         }
-        // What strategies train for themselves moves no objective.
-        let learned: Vec<usize> = code.learned.iter().zip(&code.own).filter(|(_, own)| **own).map(|(p, _)| *p).collect();
-        let wanted: Vec<String> = learned.iter().map(|p| program.params[*p].name.clone()).collect();
-        let names: Vec<String> = learned
-            .iter()
-            .flat_map(|i| {
-                let p = &program.params[*i];
-                let n: usize = p.free_shape.iter().product();
-                (0..n).map(|k| ppl_fit::step::element_name(&p.name, &p.free_shape, k)).collect::<Vec<_>>()
-            })
-            .collect();
+        let learned: Vec<usize> = compiled.own().collect();
+        let (wanted, names) = (compiled.learned(), compiled.components());
         if names.is_empty() {
-            return Err(self.fail(vec![
-                Diagnostic::error(NOTHING, "no parameter reaches the objective")
-                    .label(plan.span, "nothing is learned here")
-                    .help("a gradient needs parameters: `param mu: real = 0.0`, used in the model or the guide"),
-            ]));
+            return Err(self.fail(vec![compiled.nothing_learned()]));
         }
-        let quantities = quantities(&names, self.machine.seed);
-        let globals = self.globals(&program, &code.inputs)?;
-        let mut gradient = self.gradient(&program, &code, &globals, &wanted)?;
+        let quantities = quantities(&names, self.lab.machine.seed);
+        let globals = self.lab.globals(program, &code.inputs, &[])?;
+        let mut gradient = self.lab.gradient(&compiled, &globals, &wanted)?;
         let (moments, _) = self.moments(&mut gradient, &quantities, self.args.draws)?;
         // One particle has the same expectation as their mean, and the whole plate that of a minibatch.
         let one = FitOverrides { particles: Some(1), whole_plates: true, ..overrides.clone() };
-        let (program1, _) = self.model.check(&one)?;
+        let (program1, _) = self.lab.model.check(&one)?;
         let Some(goal1) = program1.fit.as_ref().and_then(|p| p.goals.first()) else { return Err(self.fail(Vec::new())) };
-        let expectation = lower_expectation(&program1, &goal1.objective, &mut self.cx).map_err(|d| self.fail(d))?;
+        let expectation = lower_expectation(&program1, &goal1.objective, &mut self.lab.cx).map_err(|d| self.fail(d))?;
         // The truth is computed in double precision whatever the gradient's.
-        let exact = Machine { precision: Precision::F64, ..self.machine };
-        let globals1 = self.globals(&program1, &expectation.inputs)?;
+        let exact = Machine { precision: Precision::F64, ..self.lab.machine };
+        let globals1 = self.lab.globals(&program1, &expectation.inputs, &[])?;
         let mut truth = Truth::new(exact, &program1, &expectation, &globals1, &learned).map_err(|d| self.fail(vec![d]))?;
         let mut rows = Vec::new();
         let bound = threshold(self.args.level, quantities.len());
-        let rounding = if self.machine.precision == Precision::F32 { 1e-4 } else { 1e-8 };
+        let rounding = if self.lab.machine.precision == Precision::F32 { 1e-4 } else { 1e-8 };
         for (q, m) in quantities.iter().zip(&moments) {
             let value = truth.derivative(&q.along, m.standard_error(), self.args.draws);
             let scale = m.variance().sqrt().max(truth.scale());
@@ -227,7 +152,7 @@ impl Check<'_> {
         if !refuted.is_empty() || !self.args.no_strategies {
             for c in code.chosen.iter().filter(|c| c.strategy != "draw").take(COMPARED) {
                 let (list, repaired) =
-                    self.alternatives(overrides, &program, &wanted, c, &quantities, &rows, &refuted, bound, rounding)?;
+                    self.alternatives(overrides, program, &wanted, c, &quantities, &rows, &refuted, bound, rounding)?;
                 compared.extend(list);
                 if blamed.is_none() {
                     blamed = repaired.map(|s| (c.clone(), s));
@@ -252,15 +177,7 @@ impl Check<'_> {
         let mut out = vec![Moments::default(); quantities.len()];
         let mut all: Vec<Moments> = Vec::new();
         for step in 0..draws {
-            let x = g.at(EVALUATION + step);
-            if let Some(bad) = x.iter().position(|x| !x.is_finite()) {
-                let seed = self.machine.seed;
-                return Err(self.fail(vec![
-                    Diagnostic::error(NOT_FINITE, format!("component {bad} of the gradient is {}", x[bad]))
-                        .note(format!("in draw {step} of seed {seed}"))
-                        .help("`ppl fit` with these parameters explains which expression is not finite"),
-                ]));
-            }
+            let x = g.draw(step).map_err(|d| self.fail(vec![d]))?;
             all.resize(x.len(), Moments::default());
             all.iter_mut().zip(&x).for_each(|(m, x)| m.add(*x));
             for (m, q) in out.iter_mut().zip(quantities) {
@@ -284,8 +201,7 @@ impl Check<'_> {
         bound: f64,
         rounding: f64,
     ) -> Result<(Vec<Compared>, Option<String>), Failure> {
-        let dist = program.module.dists.iter().find(|d| d.name == c.dist);
-        let mut names: Vec<String> = dist.map_or(Vec::new(), |d| d.works_with.clone());
+        let mut names = works_with(program, &c.dist);
         names.sort();
         let address = c.label.rsplit('.').next().unwrap_or(&c.label).to_string();
         let draws = if refuted.is_empty() { self.args.draws.min(2000) } else { self.args.draws };
@@ -298,12 +214,12 @@ impl Check<'_> {
             let is_current = name == c.strategy;
             let mut with = overrides.clone();
             if !is_current {
-                let (strategy, _) = ppl_syntax::parse_expr(self.model.source.id, &name);
+                let (strategy, _) = ppl_syntax::parse_expr(self.lab.model.source.id, &name);
                 with.strategies.insert(0, Override { address: Some(address.clone()), strategy });
             }
-            let found = self.compiled(&with).and_then(|(p, code)| {
-                let globals = self.globals(&p, &code.inputs)?;
-                let mut g = self.gradient(&p, &code, &globals, wanted)?;
+            let found = self.lab.compiled(&with, 1).and_then(|c| {
+                let globals = self.lab.globals(&c.program, &c.code.inputs, &[])?;
+                let mut g = self.lab.gradient(&c, &globals, wanted)?;
                 self.moments(&mut g, quantities, draws)
             });
             let Ok((moments, variance)) = found else {

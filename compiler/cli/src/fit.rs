@@ -14,6 +14,7 @@ use crate::engine::{EVALUATION, Evaluator, Globals, Machine, StepSpec, interpret
 use crate::model::{self, Model, Need};
 use crate::report::{self, Failure};
 use crate::run;
+use crate::tune;
 use ppl_abi::Precision;
 use ppl_diag::{Diagnostic, Severity};
 use ppl_driver::check::{FitOverrides, FitPlan, Global, Minibatch, Program, SettingValue, Side};
@@ -76,8 +77,10 @@ pub(crate) fn command(args: &FitArgs) -> Result<(), Failure> {
     if let Some(place) = &place {
         check_place(place).map_err(Failure::plain)?;
     }
+    let (overrides, tuning) = tune::before_fit(&model, overrides, args)?;
     let stop = stop_on_interrupt();
-    let done = run(&model, &overrides, &args.run, args.quiet, Some(stop), &mut cx)?;
+    let mut done = run(&model, &overrides, &args.run, args.quiet, Some(stop), &mut cx)?;
+    done.tuning = tuning;
     let saved = place.map(|p| done.save(&p, &model, &args.model)).transpose()?;
     if args.json {
         report::say(&done.json(saved.as_deref()));
@@ -198,6 +201,7 @@ pub(crate) fn run(
         reports,
         fitted,
         failure,
+        tuning: None,
     })
 }
 
@@ -209,7 +213,10 @@ fn needed(code: &FitCode) -> Vec<Global> {
 }
 
 /// Settings of the run: from the command line, else the file, else defaults.
-fn settings(plan: &FitPlan, args: &RunArgs) -> Result<Settings, Diagnostic> {
+///
+/// # Errors
+/// `E0704` for an optimiser that does not exist or settings of it out of range.
+pub(crate) fn settings(plan: &FitPlan, args: &RunArgs) -> Result<Settings, Diagnostic> {
     let number = |name: &str| {
         plan.settings.iter().find(|s| s.name == name).and_then(|s| match s.value {
             SettingValue::Number(n) => Some(n as u64),

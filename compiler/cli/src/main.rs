@@ -12,12 +12,14 @@ mod check_grad;
 mod engine;
 mod explain;
 mod fit;
+mod gradient;
 mod model;
 mod repl;
 mod report;
 mod run;
 mod simulate;
 mod sizes;
+mod tune;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Fit(a) => fit::command(a),
         Command::Check(a) => check::command(a),
         Command::CheckGrad(a) => check_grad::command(a),
+        Command::Tune(a) => tune::command(a),
         Command::Explain(a) => explain::command(a),
         Command::Simulate(a) => simulate::command(a),
         Command::Repl(a) => repl::command(a),

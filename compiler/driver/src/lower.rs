@@ -126,8 +126,8 @@ fn flat(program: &Program, entry: &Entry, cx: &mut Cx) -> Result<Func<Est>, Vec<
     let func = program.module.est(entry.func);
     cx.show("core", || program.module.to_string());
     let (f, remarks) = cx.time("inline", || inline_with_remarks(&program.module, func))?;
-    note(&mut cx.eliminations, remarks.eliminations);
-    note(&mut cx.divergences, remarks.divergences);
+    remark(&mut cx.eliminations, remarks.eliminations);
+    remark(&mut cx.divergences, remarks.divergences);
     cx.show("inline", || f.to_string());
     Ok(f)
 }
@@ -254,10 +254,21 @@ fn learns(goal: &Goal) -> Vec<bool> {
     goal.objective.inputs.iter().map(|g| matches!(g, Global::Param(i) if goal.over.contains(i))).collect()
 }
 
-/// Adds what is not noted yet: goals share choices.
-fn note<T: PartialEq>(noted: &mut Vec<T>, new: Vec<T>) {
+/// Adds what is not noted yet.
+fn remark<T: PartialEq>(noted: &mut Vec<T>, new: Vec<T>) {
     let new: Vec<T> = new.into_iter().filter(|c| !noted.contains(c)).collect();
     noted.extend(new);
+}
+
+/// Adds choices that are not noted yet: goals share theirs.
+fn note(chosen: &mut Vec<Chosen>, new: Vec<Chosen>) {
+    for c in new {
+        // Learned parameters may reach it in one goal only.
+        match chosen.iter_mut().find(|d| c == Chosen { reached: c.reached, ..(**d).clone() }) {
+            Some(d) => d.reached |= c.reached,
+            None => chosen.push(c),
+        }
+    }
 }
 
 /// An entry's value: every sample is drawn, nothing is differentiated.

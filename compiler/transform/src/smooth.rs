@@ -44,6 +44,10 @@ pub struct Chosen {
     pub biased: bool,
     /// Whether the compiler picked it.
     pub auto: bool,
+    /// The strategy's text, where one is written: at the choice, in a `by { }`, or on the command line.
+    pub written: Span,
+    /// Whether something that is learned reaches its parameters.
+    pub reached: bool,
 }
 
 /// Where smoothness starts.
@@ -164,6 +168,8 @@ struct Choice {
     span: Span,
     auto: bool,
     strategy: Option<StrategyId>,
+    /// The strategy's text, where one is written.
+    written: Span,
     /// Whether something smooth reaches its parameters.
     smooth: bool,
     /// Whether these include bounds of its support.
@@ -307,6 +313,10 @@ impl Analysis<'_> {
             EstRandom::Sample { dist, strategy, label } => {
                 let d = self.module.dist(dist.dist);
                 let origin = reach(f, &dist.args);
+                let written = match strategy {
+                    StrategyUse::Named { span, .. } => *span,
+                    StrategyUse::Auto => Span::NONE,
+                };
                 let (auto, strategy) = match strategy {
                     StrategyUse::Named { strategy, .. } => (false, Some(*strategy)),
                     StrategyUse::Auto => {
@@ -318,7 +328,16 @@ impl Analysis<'_> {
                 }
                 let (smooth, span) = (origin.is_some(), stmt.span);
                 let moving = smooth && d.support == Support::DynamicInterval;
-                self.choices.push(Choice { label: label.clone(), dist: dist.dist, span, auto, strategy, smooth, moving });
+                self.choices.push(Choice {
+                    label: label.clone(),
+                    dist: dist.dist,
+                    span,
+                    auto,
+                    strategy,
+                    written,
+                    smooth,
+                    moving,
+                });
                 let pathwise = strategy.is_some_and(|s| self.module.strategy(s).pathwise);
                 let source = SmoothSource::Choice { label: label.clone(), span };
                 (smooth && pathwise).then_some(Origin { source, path: Vec::new() })
@@ -422,6 +441,8 @@ fn chosen(module: &Module, c: &Choice, reason: Option<&String>) -> Chosen {
         span: c.span,
         biased: strategy.is_some_and(|s| s.biased),
         auto: c.auto,
+        written: c.written,
+        reached: c.smooth,
     }
 }
 

@@ -8,6 +8,7 @@ use super::{Outcome, place, run, stop_on_interrupt, timing};
 use crate::args::FitArgs;
 use crate::model::{self, Model, Need};
 use crate::report::{self, Failure};
+use crate::tune;
 use ppl_diag::Diagnostic;
 use ppl_driver::Cx;
 use ppl_driver::check::{About, Side};
@@ -43,7 +44,9 @@ pub(crate) fn command(args: &FitArgs) -> Result<(), Failure> {
         let overrides = model::of_fit(&model.source, &shared, k, args.run.draws);
         cx.eliminations.clear();
         cx.divergences.clear();
-        let outcome = run(&model, &overrides, &args.run, args.quiet, Some(stop.clone()), &mut cx)?;
+        let (overrides, tuning) = tune::before_fit(&model, overrides, args)?;
+        let mut outcome = run(&model, &overrides, &args.run, args.quiet, Some(stop.clone()), &mut cx)?;
+        outcome.tuning = tuning;
         let saved = place.as_ref().map(|p| outcome.save(p, &model, &args.model)).transpose()?;
         done.push((outcome, saved));
         if stop.load(Ordering::Relaxed) {

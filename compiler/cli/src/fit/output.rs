@@ -5,6 +5,7 @@ use super::{Fitted, Settings};
 use crate::engine::{Globals, INITIAL, Machine, evaluate};
 use crate::model::Model;
 use crate::report::{Failure, terminal_width};
+use crate::tune::Tuning;
 use ppl_core::{DType, Support, Ty};
 use ppl_diag::Diagnostic;
 use ppl_driver::check::{Evaluated, FitPlan, Global, Program, elaborate_expression};
@@ -48,6 +49,8 @@ pub(crate) struct Outcome {
     pub(crate) parameters: Vec<Param>,
     /// Why it ended early.
     pub(crate) failure: Option<Diagnostic>,
+    /// How its strategies were tuned, if they were.
+    pub(crate) tuning: Option<Tuning>,
 }
 
 /// The constrained parameters.
@@ -207,6 +210,7 @@ impl Outcome {
             "undrawn": self.plan.undrawn,
             "parameters": parameters,
             "strategies": self.chosen.iter().map(strategy_json).collect::<Vec<_>>(),
+            "tuning": self.tuning.as_ref().map(Tuning::json_value),
             "summed": self.eliminations.iter().map(elimination_json).collect::<Vec<_>>(),
             "divergences": self.divergences.iter().map(divergence_json).collect::<Vec<_>>(),
             "seed": self.settings.machine.seed,
@@ -239,6 +243,7 @@ impl Outcome {
             "precision": m.precision.name(),
             "engine": if m.engine == crate::args::EngineName::Jit { "jit" } else { "interp" },
             "strategies": self.chosen.iter().map(strategy_json).collect::<Vec<_>>(),
+            "tuning": self.tuning.as_ref().map(Tuning::json_value),
             "seconds": self.fitted.elapsed.as_secs_f64(),
         });
         let settings = ppl_fit::rundir::Settings {

@@ -255,7 +255,7 @@ Report a bound beside it, `using adam(0.01), report(elbo)`, or use an objective 
     CodeInfo {
         code: Code("E0472"),
         name: "a gradient that is not finite",
-        page: "A draw of the gradient is NaN or infinite, so it has no mean that could be compared. `ppl fit` from the same parameters explains which expression it comes from.",
+        page: "A draw of the gradient is NaN or infinite, so it has no mean that `ppl check-grad` could compare and no variance that `ppl tune` could measure. `ppl fit` from the same parameters explains which expression it comes from.",
     },
     CodeInfo {
         code: Code("E0473"),
