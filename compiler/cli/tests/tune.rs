@@ -98,7 +98,7 @@ fn what_is_picked_is_text_to_paste() {
     assert!(EXACT.contains(&b.as_str()) && ["reparam", "control_variate"].contains(&x.as_str()), "{v:#}");
     let guide = v["source"]["guide"].as_str().unwrap();
     assert!(
-        guide.starts_with("guide(0.8) by { ") && guide.contains(&format!("b: {b}")) && guide.contains("x: reparam"),
+        guide.starts_with("guide(0.8) by { ") && guide.contains(&format!("b: {b}")) && guide.contains(&format!("x: {x}")),
         "{guide}"
     );
     // Both forms do what they say.
