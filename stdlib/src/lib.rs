@@ -15,7 +15,13 @@ pub struct LibraryFile {
 pub const PRELUDE: &[LibraryFile] = &[
     LibraryFile { name: "std/math.ppl", text: include_str!("../std/math.ppl") },
     LibraryFile { name: "std/distributions.ppl", text: include_str!("../std/distributions.ppl") },
-    LibraryFile { name: "std/strategies.ppl", text: include_str!("../std/strategies.ppl") },
+    LibraryFile { name: "std/strategies/pathwise.ppl", text: include_str!("../std/strategies/pathwise.ppl") },
+    LibraryFile { name: "std/strategies/score_function.ppl", text: include_str!("../std/strategies/score_function.ppl") },
+    LibraryFile { name: "std/strategies/discrete.ppl", text: include_str!("../std/strategies/discrete.ppl") },
+    LibraryFile { name: "std/strategies/measure_valued.ppl", text: include_str!("../std/strategies/measure_valued.ppl") },
+    LibraryFile { name: "std/strategies/sampling.ppl", text: include_str!("../std/strategies/sampling.ppl") },
+    LibraryFile { name: "std/strategies/relaxations.ppl", text: include_str!("../std/strategies/relaxations.ppl") },
     LibraryFile { name: "std/objectives.ppl", text: include_str!("../std/objectives.ppl") },
+    LibraryFile { name: "std/divergences.ppl", text: include_str!("../std/divergences.ppl") },
     LibraryFile { name: "std/guides.ppl", text: include_str!("../std/guides.ppl") },
 ];

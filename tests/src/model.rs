@@ -106,10 +106,10 @@ impl Model {
         }
     }
 
-    /// The checked program.
+    /// The checked program. A biased objective is its author's choice; other warnings are refused as errors are.
     pub fn check(&self, overrides: &FitOverrides) -> Result<Program, Failure> {
         let checked = check_source(&self.source, Some(self.shapes.clone()), overrides);
-        if checked.diagnostics.is_empty() {
+        if checked.diagnostics.iter().all(|d| d.code.0 == "E0453") {
             return Ok(checked.program);
         }
         Err(Failure { map: self.source.map.clone(), diagnostics: checked.diagnostics })

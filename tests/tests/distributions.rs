@@ -4,6 +4,7 @@ use ppl_check::{Evaluated, elaborate_expression};
 use ppl_diag::FileId;
 use ppl_driver::{Cx, Source, lower_expression};
 use ppl_interp::Interp;
+use std::f64::consts::PI;
 
 /// The value of a real expression, by the reference interpreter.
 fn value(text: &str) -> f64 {
@@ -31,7 +32,14 @@ fn integral(dist: &str, t: &str, dt: &str, lo: f64, hi: f64) -> f64 {
 #[test]
 fn densities_integrate_to_one() {
     // x = sinh(u) reaches far into the tails, x = exp(u) and x = sigmoid(u) to both ends.
-    for d in ["normal(0.3, 1.7)", "student_t(3.5, -0.2, 1.3)", "cauchy(0.5, 2)", "laplace(0.4, 1.5)", "logistic(-0.3, 0.8)"] {
+    for d in [
+        "normal(0.3, 1.7)",
+        "student_t(3.5, -0.2, 1.3)",
+        "cauchy(0.5, 2)",
+        "laplace(0.4, 1.5)",
+        "logistic(-0.3, 0.8)",
+        "normal_mixture([0.2, 0.5, 0.3], [-3.0, 0.1, 2.0], [0.4, 1.0, 2.0])",
+    ] {
         let total = integral(d, "sinh(u)", "cosh(u)", -25.0, 25.0);
         assert!((total - 1.0).abs() < 1e-5, "{d}: {total}");
     }
@@ -49,8 +57,62 @@ fn densities_integrate_to_one() {
     }
     let total = integral("beta(1.5, 2.5)", "sigmoid(u)", "sigmoid(u) * sigmoid(-u)", -30.0, 30.0);
     assert!((total - 1.0).abs() < 1e-6, "beta: {total}");
-    let total = integral("uniform(-1, 2)", "u", "1.0", -1.0, 2.0);
-    assert!((total - 1.0).abs() < 1e-9, "uniform: {total}");
+    for (d, lo, hi) in [
+        ("uniform(-1, 2)", -1.0, 2.0),
+        ("truncated_normal(0.3, 0.8, -1, 2)", -1.0, 2.0),
+        ("truncated_normal(-9, 0.8, -1, 2)", -1.0, 2.0),
+        ("truncated_normal(29, 0.9, -1, 2)", -1.0, 2.0),
+        ("von_mises(0.4, 0.01)", -PI, PI),
+        ("von_mises(-3.0, 2.5)", -PI, PI),
+        ("von_mises(1.0, 400.0)", -PI, PI),
+    ] {
+        let total = integral(d, "u", "1.0", lo, hi);
+        assert!((total - 1.0).abs() < 2e-6, "{d}: {total}");
+    }
+}
+
+/// A distribution function is the integral of the density, from the middle to either side.
+#[test]
+fn distribution_functions_are_integrals_of_densities() {
+    for (d, points) in [
+        ("normal(0.3, 1.7)", [-4.0, 0.2, 3.0]),
+        ("student_t(3.5, -0.2, 1.3)", [-9.0, -0.3, 4.0]),
+        ("student_t(0.8, 0, 1)", [-3.0, 0.001, 30.0]),
+        ("cauchy(0.5, 2)", [-8.0, 0.0, 3.0]),
+        ("half_normal(1.4)", [0.1, 1.0, 4.0]),
+        ("half_cauchy(0.7)", [0.1, 1.0, 9.0]),
+        ("laplace(0.4, 1.5)", [-2.0, 0.3, 3.0]),
+        ("logistic(-0.3, 0.8)", [-4.0, 0.0, 2.0]),
+        ("normal_mixture([0.2, 0.5, 0.3], [-3.0, 0.1, 2.0], [0.4, 1.0, 2.0])", [-3.5, -1.0, 2.0]),
+        ("uniform(-1, 2)", [-0.5, 0.0, 1.5]),
+        ("truncated_normal(0.3, 0.8, -1, 2)", [-0.9, 0.3, 1.5]),
+        ("truncated_normal(-9, 0.8, -1, 2)", [-0.99, -0.9, -0.5]),
+        ("truncated_normal(29, 0.9, -1, 2)", [1.8, 1.9, 1.99]),
+        ("von_mises(0.4, 1.3)", [-3.0, 0.5, 2.5]),
+        ("von_mises(-3.0, 6.0)", [-2.9, 0.3, 3.0]),
+        ("exponential(2.5)", [0.1, 0.5, 2.0]),
+        ("gamma(2.3, 1.7)", [0.3, 1.2, 4.0]),
+        ("gamma(0.4, 1.0)", [0.01, 0.3, 2.0]),
+        ("inverse_gamma(3.2, 2.0)", [0.3, 1.0, 4.0]),
+        ("beta(1.5, 2.5)", [0.1, 0.4, 0.9]),
+        ("log_normal(0.2, 0.9)", [0.3, 1.2, 5.0]),
+    ] {
+        let p = points.map(|x| value(&format!("cdf({d}, {x:?})")));
+        assert!(0.0 < p[0] && p[0] < p[1] && p[1] < p[2] && p[2] < 1.0, "{d}: {p:?}");
+        for (i, x) in points.windows(2).enumerate() {
+            let part = integral(d, "u", "1.0", x[0], x[1]);
+            assert!((p[i + 1] - p[i] - part).abs() < 1e-7, "{d} between {x:?}: {}, not {part}", p[i + 1] - p[i]);
+        }
+    }
+    // Far out, where differences from 1 would be lost.
+    for (d, x, tail) in [
+        ("student_t(3, 0, 1)", -1e4, 1.102_657_751e-12),
+        ("normal(0, 1)", -30.0, 4.906_713_927e-198),
+        ("inverse_gamma(2, 1)", 0.01, 3.757_276_736e-42),
+    ] {
+        let p = value(&format!("cdf({d}, {x:?})"));
+        assert!((p / tail - 1.0).abs() < 1e-8, "{d}: {p:e}");
+    }
 }
 
 #[test]

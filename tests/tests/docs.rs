@@ -107,6 +107,38 @@ fn example((code, value): (&str, &str)) -> String {
     if value.is_empty() { format!("`{code}`") } else { format!("`{code}` is `{value}`") }
 }
 
+/// Fields that close the comment of a strategy.
+const FIELDS: [&str; 5] = ["Equation", "Bias", "Needs", "Cost", "Reference"];
+
+fn is_field(line: &str) -> bool {
+    FIELDS.iter().any(|f| line.strip_prefix(f).is_some_and(|rest| rest.starts_with(": ")))
+}
+
+/// The first declaration of each strategy says what it computes, whether it is biased, what it needs and costs, and where it comes from.
+#[test]
+fn strategies_are_documented_by_fields() {
+    let mut known = BTreeSet::new();
+    for f in ppl_stdlib::PRELUDE {
+        let mut doc: Vec<&str> = Vec::new();
+        for line in f.text.lines() {
+            if let Some(text) = line.strip_prefix("##") {
+                doc.push(text.trim());
+                continue;
+            }
+            if let Some(head) = line.strip_prefix("strategy ") {
+                let name = head.split(['(', ' ']).next().unwrap_or(head);
+                let fields: Vec<&str> = doc.iter().filter(|l| is_field(l)).filter_map(|l| l.split(':').next()).collect();
+                assert!(!doc.is_empty() && !is_field(doc[0]), "`{head}` says what it is");
+                if known.insert(name.to_string()) || !fields.is_empty() {
+                    assert_eq!(fields, FIELDS, "`{head}`");
+                }
+            }
+            doc.clear();
+        }
+    }
+    assert!(known.len() >= 18, "{known:?}");
+}
+
 #[test]
 fn library_page_is_fresh() {
     let mut out = String::from(
@@ -114,16 +146,23 @@ fn library_page_is_fresh() {
     );
     for f in ppl_stdlib::PRELUDE {
         let _ = write!(out, "\n## `{}`\n", f.name);
-        let mut doc: Vec<&str> = Vec::new();
+        let mut doc: Vec<String> = Vec::new();
         let mut first = true;
         for line in f.text.lines() {
             let declares = ["dist ", "strategy ", "objective ", "gen ", "fn "].iter().any(|k| line.starts_with(k));
             if let Some(text) = line.strip_prefix("##") {
-                doc.push(text.trim());
+                let text = text.trim();
+                doc.push(if is_field(text) { format!("- {text}") } else { text.to_string() });
+            } else if line.starts_with("fn ") && doc.is_empty() {
+                // Without a comment for readers it is a part of what comes next.
             } else if declares {
                 let head = line.split(" {").next().unwrap_or(line);
                 let head = head.split(" = ").next().unwrap_or(head).trim();
-                let head = if line.starts_with("strategy") || head.contains(')') { head } else { line };
+                let head = match line.split_once(" (k)") {
+                    Some((strategy, _)) if line.starts_with("strategy") => &format!("{strategy} (k)"),
+                    _ if head.contains(')') => head,
+                    _ => line,
+                };
                 let _ = write!(out, "\n- `{head}`\n  {}\n", doc.join("\n  "));
                 doc.clear();
             } else if first && !doc.is_empty() {

@@ -3,7 +3,7 @@
 use crate::codes;
 use crate::func::FnElab;
 use crate::stage::ElabStage;
-use crate::value::{Arr, Dim, Value};
+use crate::value::{Arr, Dim, TargetVal, TraceVal, Value};
 use ppl_core::{Atom, DType, DetRandom, Linalg, Lit, Op, Prim, ReduceOp, RngKind, Support, Ty};
 use ppl_diag::{Diagnostic, Span};
 
@@ -42,9 +42,14 @@ pub const NAMES: &[&str] = &[
     "real",
     "stop",
     "density",
+    "kl",
+    "expected_log_weight",
     "log_density",
     "score",
+    "cdf",
     "sim",
+    "grad",
+    "restrict",
     "path",
     "fresh",
     "support",
@@ -429,6 +434,13 @@ impl<S: ElabStage> FnElab<'_, S> {
                     Value::Program(_) | Value::Target(_) | Value::Decl(_) => {
                         Some(self.stop_program(args[0].0.clone(), args[0].1))
                     }
+                    Value::Trace(t) => {
+                        let mut t = t.clone();
+                        for e in t.entries.iter_mut().filter(|e| e.value.dtype == DType::Float) {
+                            e.value.atom = self.b.stop(e.value.atom);
+                        }
+                        Some(Value::Trace(t))
+                    }
                     v => {
                         let a = self.as_array(v.clone(), args[0].1)?;
                         if a.dtype != DType::Float || a.konst.is_some() {
@@ -475,6 +487,29 @@ impl<S: ElabStage> FnElab<'_, S> {
                     ),
                 }
             }
+            "cdf" => {
+                self.count(name, args, 2, 2, span)?;
+                match self.applied(args[0].0.clone(), args[0].1) {
+                    Value::Dist(d) => {
+                        let x = self.real_array(&args[1])?;
+                        self.cdf(&d, &x, args[1].1, span).map(Value::Array)
+                    }
+                    v => Some(
+                        self.fail(
+                            Diagnostic::error(codes::WRONG_TYPE, "`cdf` needs a distribution")
+                                .label(args[0].1, format!("this is {}", v.describe())),
+                        ),
+                    ),
+                }
+            }
+            "kl" => {
+                self.count(name, args, 2, 2, span)?;
+                self.kl(args, span)
+            }
+            "expected_log_weight" => {
+                self.count(name, args, 3, 3, span)?;
+                self.expected_log_weight(args, span)
+            }
             "sim" => {
                 self.count(name, args, 1, 1, span)?;
                 match self.applied(args[0].0.clone(), args[0].1) {
@@ -488,6 +523,22 @@ impl<S: ElabStage> FnElab<'_, S> {
                         ),
                     ),
                 }
+            }
+            "restrict" => {
+                self.count(name, args, 2, 2, span)?;
+                let of = self.applied(args[1].0.clone(), args[1].1);
+                let (Value::Trace(t), Some(p)) = (&args[0].0, as_target(&of)) else {
+                    return Some(
+                        self.fail(
+                            Diagnostic::error(codes::WRONG_TYPE, "`restrict` takes a trace and a program or target")
+                                .label(args[0].1, format!("this is {}", args[0].0.describe()))
+                                .label(args[1].1, format!("this is {}", of.describe())),
+                        ),
+                    );
+                };
+                let open: Vec<String> = self.latents(&p).into_iter().map(|c| c.addr).collect();
+                let entries = t.entries.iter().filter(|e| open.contains(&e.addr)).cloned().collect();
+                Some(Value::Trace(TraceVal { entries, ..t.clone() }))
             }
             "path" => {
                 self.count(name, args, 1, 1, span)?;
@@ -646,5 +697,14 @@ impl<S: ElabStage> FnElab<'_, S> {
             _ => None,
         };
         Some(Value::Array(Arr { support, ..Arr::from_ty(atom, &ty) }))
+    }
+}
+
+/// A program without given values, or a target.
+fn as_target(v: &Value) -> Option<TargetVal> {
+    match v {
+        Value::Program(g) => Some(TargetVal { span: g.span, program: (**g).clone(), given: Vec::new() }),
+        Value::Target(t) => Some((**t).clone()),
+        _ => None,
     }
 }

@@ -21,6 +21,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                 });
                 Value::Error
             }
+            Value::Builtin("grad") => self.gradient(args, e.span),
             Value::Builtin(name) => {
                 if let Some(a) = args.iter().find_map(|a| a.name.as_ref()) {
                     return self.fail(

@@ -332,10 +332,17 @@ impl<S: ElabStage> FnElab<'_, S> {
         match v {
             Value::Dist(d) => self.draw(&d, span, false),
             Value::Error => Value::Error,
-            v => self.fail(
-                Diagnostic::error(codes::WRONG_TYPE, "`draw` needs a distribution")
-                    .label(e.span, format!("this is {}", v.describe())),
-            ),
+            Value::Array(a) if a.estimate && self.expects > 0 => Value::Array(Arr { estimate: false, ..a }),
+            v => {
+                let d = Diagnostic::error(codes::WRONG_TYPE, "`draw` needs a distribution")
+                    .label(e.span, format!("this is {}", v.describe()));
+                let outside = matches!(&v, Value::Array(a) if a.estimate);
+                self.fail(if outside {
+                    d.help("inside `expect { }` an estimate can be drawn as well: the value of one run")
+                } else {
+                    d
+                })
+            }
         }
     }
 
@@ -387,18 +394,30 @@ impl<S: ElabStage> FnElab<'_, S> {
         args: &[Arr],
         f: &mut dyn FnMut(&mut Self, &[Arr]) -> Option<Arr>,
     ) -> Option<Arr> {
+        // Parameters after the distribution's own (a value that is scored) always have the batch axes.
+        let own: Vec<usize> = self.s.module.dist(d.dist).params.iter().map(|(_, t)| t.rank()).collect();
+        let ranks: Vec<usize> =
+            (args.iter().enumerate()).map(|(i, a)| own.get(i).copied().unwrap_or_else(|| a.dims.len() - batch.len())).collect();
+        self.over_elements(&ranks, batch, args, f)
+    }
+
+    /// The same for any arguments, whose axes behind those of the elements are `ranks`.
+    pub(crate) fn over_elements(
+        &mut self,
+        ranks: &[usize],
+        batch: &[Dim],
+        args: &[Arr],
+        f: &mut dyn FnMut(&mut Self, &[Arr]) -> Option<Arr>,
+    ) -> Option<Arr> {
         let Some((len, rest)) = batch.split_first() else {
             return f(self, args);
         };
-        let ranks: Vec<usize> = self.s.module.dist(d.dist).params.iter().map(|(_, t)| t.rank()).collect();
-        // Parameters after the distribution's own (a value that is scored) always have the batch axes.
-        let rank_of = |i: usize, a: &Arr| ranks.get(i).copied().unwrap_or_else(|| a.dims.len() - batch.len());
         let out = self.map_loop(len, "e", |me, index| {
             let inner: Vec<Arr> = args
                 .iter()
-                .enumerate()
-                .map(|(i, a)| {
-                    if a.dims.len() == rank_of(i, a) + batch.len() {
+                .zip(ranks)
+                .map(|(a, rank)| {
+                    if a.dims.len() == rank + batch.len() {
                         let atom = me.b.gather(a.atom, index.atom, 0);
                         Arr::new(atom, a.dtype, a.dims[1..].to_vec())
                     } else {
@@ -406,7 +425,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                     }
                 })
                 .collect();
-            Value::unit_or(me.over_batch(d, rest, &inner, f))
+            Value::unit_or(me.over_elements(ranks, rest, &inner, f))
         });
         match out {
             Value::Array(a) => Some(a),

@@ -2,6 +2,7 @@
 
 use crate::bijectors;
 use crate::codes;
+use crate::divergences::Made;
 use crate::func::FnElab;
 use crate::session::Session;
 use crate::stage::ElabStage;
@@ -12,6 +13,7 @@ use ppl_core::{
 };
 use ppl_diag::{Diagnostic, Span};
 use ppl_syntax::ast::{Dist, ExprKind, TypeKind};
+use std::collections::HashSet;
 
 impl<S: ElabStage> FnElab<'_, S> {
     /// `normal(mu, sigma)`: parameters may have extra leading axes, which makes independent elements.
@@ -208,6 +210,37 @@ impl<S: ElabStage> FnElab<'_, S> {
         }
     }
 
+    /// `cdf(d, x)`: the distribution function of one event.
+    pub(crate) fn cdf(&mut self, d: &DistVal, x: &Arr, x_span: Span, span: Span) -> Option<Arr> {
+        let inst = self.s.module.dist(d.dist);
+        let (name, found) = (inst.name.clone(), inst.cdf);
+        let Some(f) = found else {
+            self.report(
+                Diagnostic::error(codes::STRATEGY_NOT_FOR_DIST, format!("`{name}` has no distribution function"))
+                    .label(span, "needed here")
+                    .note("a `dist` has one if it has a member `cdf(x)`"),
+            );
+            return None;
+        };
+        if x.dims != d.batch {
+            self.wrong_shape("a value of this distribution", DType::Float, &d.batch, x, x_span, span);
+            return None;
+        }
+        let mut args = d.args.clone();
+        args.push(x.clone());
+        self.over_batch(d, &d.batch.clone(), &args, &mut |me, args| {
+            let (x, params) = args.split_last()?;
+            let atoms: Vec<Atom> = std::iter::once(x).chain(params).map(|a| a.atom).collect();
+            let atom = if S::draw_stage().is_some() {
+                let callee = me.s.module.det(f).clone();
+                me.inline_sample(&callee, &atoms)?
+            } else {
+                me.b.emit1(Op::Call { callee: f, args: atoms }, "p", Ty::FLOAT)
+            };
+            Some(Arr::new(atom, DType::Float, Vec::new()))
+        })
+    }
+
     /// The `i`-th value of a finite support.
     pub(crate) fn support_value(&mut self, d: &DistVal, index: Atom) -> Value {
         let support = self.s.module.dist(d.dist).support.clone();
@@ -340,16 +373,23 @@ impl Session {
             support: support.clone(),
             log_density: None,
             sample: None,
+            cdf: None,
             pathwise: false,
             support_value: None,
+            divergences: Vec::new(),
             auto: Vec::new(),
             works_with: Vec::new(),
             span: decl_span,
         };
         for m in &decl.members {
+            // Elaborated for the pairs that are compared.
+            if m.name == "kl" {
+                self.check_divergence(decl, m);
+                continue;
+            }
             let mut me = FnElab::<Det>::new(self, &format!("{}.{}", decl.name, m.name), 1, false);
-            let x =
-                (m.name == "log_density").then(|| me.b.param(m.params.first().map_or("x", |p| p.name.as_str()), event.clone()));
+            let x = matches!(m.name.as_str(), "log_density" | "cdf")
+                .then(|| me.b.param(m.params.first().map_or("x", |p| p.name.as_str()), event.clone()));
             let vars = me.bind_dist_params(decl, params)?;
             match m.name.as_str() {
                 "log_density" => {
@@ -382,23 +422,35 @@ impl Session {
                         return None;
                     }
                     let func = me.finish(vec![a.atom], m.span).func;
-                    inst.pathwise = event.dtype == DType::Float && is_pathwise(&func, &vars);
+                    inst.pathwise = event.dtype == DType::Float && is_pathwise(&func, &vars, &self.continuous);
                     inst.sample = Some(self.module.add_det(func));
                 }
-                // Used by later strategies (implicit reparameterisation); checked like the others.
                 "cdf" => {
-                    if let Some(p) = m.params.first() {
-                        let x = me.b.param("x", event.clone());
-                        me.bind(p.name.as_str(), Value::Array(Arr::from_ty(Atom::Var(x), &event)));
-                        me.real_scalar(&m.body, "a distribution function")?;
+                    let (Some(p), Some(x)) = (m.params.first(), x) else {
+                        me.report(
+                            Diagnostic::error(codes::WRONG_ARGUMENTS, "`cdf` takes the value")
+                                .label(m.span, "write `cdf(x) = ..`"),
+                        );
+                        return None;
+                    };
+                    if event != Ty::FLOAT {
+                        me.report(
+                            Diagnostic::error(codes::WRONG_TYPE, "a distribution function is one of real numbers")
+                                .label(m.span, format!("the values of `{}` are of type `{event}`", decl.name)),
+                        );
+                        return None;
                     }
+                    me.bind(p.name.as_str(), Value::Array(Arr::from_ty(Atom::Var(x), &event)));
+                    let a = me.real_scalar(&m.body, "a distribution function")?;
+                    let func = me.finish(vec![a.atom], m.span).func;
+                    inst.cdf = Some(self.module.add_det(func));
                 }
                 other => {
                     let at = m.name.span;
                     self.report(
                         Diagnostic::error(codes::NOT_COMPILED_YET, format!("`{other}` of a distribution is not compiled yet"))
                             .label(at, "unknown member")
-                            .note("members: log_density(x), sample, cdf(x)"),
+                            .note("members: log_density(x), sample, cdf(x), kl(other(..))"),
                     );
                 }
             }
@@ -415,7 +467,7 @@ impl Session {
         if self.diagnostics.len() > errors {
             return None;
         }
-        Some(self.add_dist(key, inst))
+        Some(self.add_dist(key, inst, Made::Declared(id, params.to_vec())))
     }
 
     /// `constrain(base, support)` at one event.
@@ -482,20 +534,23 @@ impl Session {
             support: support.clone(),
             log_density,
             sample,
+            cdf: None,
             pathwise: b_inst.pathwise,
             support_value: None,
+            divergences: Vec::new(),
             auto: Vec::new(),
             works_with: Vec::new(),
             span,
         };
-        self.add_dist(key, inst)
+        self.add_dist(key, inst, Made::Constrained { base, free: free.to_vec() })
     }
 
-    fn add_dist(&mut self, key: String, inst: DistInst) -> DistId {
+    fn add_dist(&mut self, key: String, inst: DistInst, made: Made) -> DistId {
         self.module.dists.push(inst);
         let id = DistId(self.module.dists.len() as u32 - 1);
         // Known before its strategies are elaborated: they may draw from the same distribution.
         self.dist_cache.insert(key, id);
+        self.made.insert(id, made);
         self.attach_strategies(id);
         id
     }
@@ -503,7 +558,7 @@ impl Session {
 
 impl FnElab<'_, Det> {
     /// Declares the parameters of a distribution's program and binds their names and sizes.
-    fn bind_dist_params(&mut self, decl: &Dist, params: &[(Ty, Option<Lit>)]) -> Option<Vec<Var>> {
+    pub(crate) fn bind_dist_params(&mut self, decl: &Dist, params: &[(Ty, Option<Lit>)]) -> Option<Vec<Var>> {
         let mut vars = Vec::new();
         for (p, (ty, konst)) in decl.params.iter().zip(params) {
             let v = self.b.param(p.name.as_str(), ty.clone());
@@ -538,10 +593,12 @@ fn is_bound(decl: &Dist, name: &str) -> bool {
 }
 
 /// Whether derivatives flow from the parameters to the draw: every value computed from them stays real and every draw that
-/// depends on them is none of the run-time's generators with parameters.
-fn is_pathwise(f: &Func<Det>, params: &[Var]) -> bool {
-    fn block(b: &ppl_core::Block<Det>, f: &Func<Det>, tainted: &mut std::collections::HashSet<Var>) -> bool {
+/// depends on them is one whose derivative by its parameter is known. In the places `exempt` branches are the author's word.
+fn is_pathwise(f: &Func<Det>, params: &[Var], exempt: &[Span]) -> bool {
+    fn block(b: &ppl_core::Block<Det>, f: &Func<Det>, exempt: &[Span], tainted: &mut HashSet<Var>) -> bool {
         for s in &b.stmts {
+            let inside = |e: &Span| e.file == s.span.file && e.start <= s.span.start && s.span.end <= e.end;
+            let assumed = exempt.iter().any(inside);
             let dirty = ppl_core::op_atoms(&s.op).iter().any(|a| a.var().is_some_and(|v| tainted.contains(&v)));
             if let Op::Scan(sc) = &s.op {
                 for (v, a) in sc.carry.iter().chain(&sc.xs) {
@@ -552,7 +609,7 @@ fn is_pathwise(f: &Func<Det>, params: &[Var]) -> bool {
             }
             let mut inner_dirty = false;
             for inner in ppl_core::op_blocks(&s.op) {
-                if !block(inner, f, tainted) {
+                if !block(inner, f, exempt, tainted) {
                     return false;
                 }
                 inner_dirty |= ppl_core::free_vars(inner).iter().any(|v| tainted.contains(v));
@@ -560,7 +617,10 @@ fn is_pathwise(f: &Func<Det>, params: &[Var]) -> bool {
             if dirty || inner_dirty {
                 match &s.op {
                     Op::Random(DetRandom { kind: RngKind::Uniform | RngKind::Normal, .. }) => continue,
+                    // Moves with its shape, at a constant distribution function.
+                    Op::Random(DetRandom { kind: RngKind::Gamma, .. }) => {}
                     Op::Random(_) => return false,
+                    Op::Prim(Prim::Lt | Prim::Le | Prim::Gt | Prim::Ge, _) if assumed => continue,
                     Op::If { cond, .. } if cond.var().is_some_and(|v| tainted.contains(&v)) => return false,
                     Op::Prim(Prim::Floor | Prim::Ceil | Prim::Round | Prim::Trunc | Prim::Sign, _) => return false,
                     _ => {}
@@ -573,6 +633,6 @@ fn is_pathwise(f: &Func<Det>, params: &[Var]) -> bool {
         }
         true
     }
-    let mut tainted: std::collections::HashSet<Var> = params.iter().copied().filter(|v| f.ty(*v).dtype == DType::Float).collect();
-    block(&f.body, f, &mut tainted)
+    let mut tainted: HashSet<Var> = params.iter().copied().filter(|v| f.ty(*v).dtype == DType::Float).collect();
+    block(&f.body, f, exempt, &mut tainted)
 }

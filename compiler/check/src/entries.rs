@@ -170,7 +170,7 @@ fn probes(s: &mut Session, file: &File) -> Vec<Probe> {
                 })
                 .collect();
         let given = entries.len();
-        let trace = TraceVal { program: g.name.clone(), entries, broken: Vec::new(), span: c.name.span };
+        let trace = TraceVal { program: g.name.clone(), entries, broken: Vec::new(), origin: None, span: c.name.span };
         let target = TargetVal { span: g.span, program: *g, given: Vec::new() };
         let Some((_, lp)) = me.score_target(&target, &trace, c.name.span) else { continue };
         let f = me.finish(vec![lp.atom], item.span);
@@ -222,7 +222,8 @@ pub fn elaborate_density(library: &[File], file: &File, shapes: Option<DataShape
             None
         }
     };
-    let none = TraceVal { program: "nothing else".into(), entries: Vec::new(), broken: Vec::new(), span: target.span };
+    let none =
+        TraceVal { program: "nothing else".into(), entries: Vec::new(), broken: Vec::new(), origin: None, span: target.span };
     let scored = t.and_then(|t| me.score_target(&t, &none, target.span));
     let entry = scored.map(|(_, lp)| {
         let f = me.finish(vec![lp.atom], target.span);

@@ -5,7 +5,7 @@ use crate::codes;
 use crate::func::FnElab;
 use crate::stage::ElabStage;
 use crate::value::{Arr, Value};
-use ppl_core::{Atom, EstRandom, Op, Prim, RandomOp, RandomView, Var};
+use ppl_core::{Atom, EstRandom, GenId, Op, Prim, RandomOp, RandomView, Var};
 use ppl_diag::{Diagnostic, Span};
 use std::collections::{HashMap, HashSet};
 
@@ -133,29 +133,57 @@ impl<S: ElabStage> FnElab<'_, S> {
         while let Some(a) = open.pop() {
             let Some(op) = a.var().filter(|v| seen.insert(*v)).and_then(|v| defs.get(&v)) else { continue };
             if let Op::Random(r) = op
+                && let RandomView::Est(EstRandom::LogWeight(w)) = r.view()
+            {
+                return Some(match [w.target, w.guide].into_iter().find_map(|g| Some((g, self.s.module.subsampled_at(g)?))) {
+                    Some((g, at)) => self.nonlinear_in_minibatch(g, at),
+                    None => self.nonlinear_in_divergences(),
+                });
+            }
+            if let Op::Random(r) = op
                 && let RandomView::Est(EstRandom::Sim { callee, .. } | EstRandom::Density { callee, .. }) = r.view()
                 && let Some(at) = self.s.module.subsampled_at(*callee)
             {
-                let program = &self.s.module.generative(*callee).name;
-                let of = self.callers.iter().rev().find(|(_, at)| !self.s.in_library(*at));
-                let what = of.map_or("this function".to_string(), |(n, _)| format!("`{n}`"));
-                let mut d = Diagnostic::error(
-                    codes::NONLINEAR_ESTIMATE,
-                    format!("{what} of `{program}` would be biased: its log density is estimated from a minibatch"),
-                );
-                if let Some((_, at)) = of {
-                    d = d.label(*at, "not linear in the log density");
-                }
-                return Some(
-                    d.label(at, "stands for the whole plate, and is scaled")
-                        .note("the mean over minibatches is the log density; a function of it has another mean")
-                        .help("use `elbo`, or one objective for each datum: `sum(for n in minibatch(N, 64) { iwelbo(..) })`"),
-                );
+                return Some(self.nonlinear_in_minibatch(*callee, at));
             }
             open.extend(ppl_core::op_atoms(op));
             ppl_core::op_blocks(op).into_iter().for_each(|b| open.extend(&b.results));
         }
         None
+    }
+
+    /// The outermost call from the user's text: its name in messages, and its place.
+    fn user_call(&self) -> (String, Option<Span>) {
+        let of = self.callers.iter().rev().find(|(_, at)| !self.s.in_library(*at));
+        of.map_or(("this function".to_string(), None), |(n, at)| (format!("`{n}`"), Some(*at)))
+    }
+
+    fn nonlinear_in_minibatch(&self, program: GenId, at: Span) -> Diagnostic {
+        let program = &self.s.module.generative(program).name;
+        let (what, call) = self.user_call();
+        let mut d = Diagnostic::error(
+            codes::NONLINEAR_ESTIMATE,
+            format!("{what} of `{program}` would be biased: its log density is estimated from a minibatch"),
+        );
+        if let Some(at) = call {
+            d = d.label(at, "not linear in the log density");
+        }
+        d.label(at, "stands for the whole plate, and is scaled")
+            .note("the mean over minibatches is the log density; a function of it has another mean")
+            .help("use `elbo`, or one objective for each datum: `sum(for n in minibatch(N, 64) { iwelbo(..) })`")
+    }
+
+    fn nonlinear_in_divergences(&self) -> Diagnostic {
+        let (what, call) = self.user_call();
+        let mut d = Diagnostic::error(
+            codes::NONLINEAR_ESTIMATE,
+            format!("{what} of `expected_log_weight` would be biased: it has the mean of the log weight, not its distribution"),
+        );
+        if let Some(at) = call {
+            d = d.label(at, "not linear in the log weight");
+        }
+        d.note("exact divergences are means over choices; functions of them have other means than functions of the weight")
+            .help("use log densities: `log_density(p, t) - log_density(q, t)`")
     }
 
     /// What an estimate of the function under construction is of.

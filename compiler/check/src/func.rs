@@ -47,6 +47,8 @@ pub(crate) struct FnElab<'s, S: ElabStage> {
     pub(crate) strategies: HashMap<String, crate::value::NamedStrategy>,
     /// Strategies for the programs inside a `marginal` or `normalize`.
     pub(crate) forced: HashMap<String, crate::value::NamedStrategy>,
+    /// Number of `expect`s around the present expression.
+    pub(crate) expects: usize,
     /// Whether the present statement stands under an `if`.
     pub(crate) conditional: bool,
     /// Carried values that turned out to be of another type than their first: number, element type, sizes.
@@ -113,6 +115,7 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
             depth: 0,
             strategies: HashMap::new(),
             forced: HashMap::new(),
+            expects: 0,
             conditional: false,
             carry_found: Vec::new(),
         }

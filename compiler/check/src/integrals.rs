@@ -12,7 +12,7 @@ use ppl_core::{
     Algorithm, Atom, Choice, DType, Gen, GenRandom, Integral, IntegralKind, Op, Proposal, Resampling, StrategyUse, Ty,
 };
 use ppl_diag::{Diagnostic, Span, did_you_mean};
-use ppl_syntax::ast::{Address, Arg, Expr, ExprKind};
+use ppl_syntax::ast::{Arg, Expr, ExprKind, Kept};
 
 /// Algorithms by name.
 const ALGORITHMS: &[&str] = &["enumeration", "importance", "sir", "smc"];
@@ -35,13 +35,22 @@ struct Proposes {
 
 impl<S: ElabStage> FnElab<'_, S> {
     /// `marginal { x, y } of p by a`.
-    pub(crate) fn marginal(&mut self, keep: &[Address], program: &Expr, by: Option<&Expr>, span: Span) -> Value {
+    pub(crate) fn marginal(&mut self, keep: &[Kept], program: &Expr, by: Option<&Expr>, span: Span) -> Value {
         let Some(target) = self.inner(program, "marginal") else { return Value::Error };
         let choices = self.s.module.choices(target.program.id);
         let mut kept = Vec::new();
         let mut fine = true;
-        for a in keep {
-            let name = crate::programs::address_name(a);
+        let mut names = Vec::new();
+        for k in keep {
+            match k {
+                Kept::Address(a) => names.push((crate::programs::address_name(a), a.span)),
+                Kept::Latents(e) => {
+                    let Some(of) = self.inner(e, "latents") else { return Value::Error };
+                    names.extend(self.latents(&of).iter().map(|c| (c.addr.clone(), e.span)));
+                }
+            }
+        }
+        for (name, at) in names {
             let found: Vec<usize> = (0..choices.len())
                 .filter(|k| choices[*k].addr == name || choices[*k].addr.starts_with(&format!("{name}.")))
                 .collect();
@@ -52,19 +61,19 @@ impl<S: ElabStage> FnElab<'_, S> {
             if found.is_empty() {
                 let all: Vec<&str> = choices.iter().map(|c| c.addr.as_str()).collect();
                 let d = Diagnostic::error(codes::UNKNOWN_ADDRESS, format!("`{}` makes no choice `{name}`", target.program.name))
-                    .label(a.span, "no such choice");
+                    .label(at, "no such choice");
                 let d = match did_you_mean(&name, all.iter().copied()) {
-                    Some(near) => d.help(format!("did you mean `{near}`?")).edit(a.span, near),
+                    Some(near) => d.help(format!("did you mean `{near}`?")).edit(at, near),
                     None => d.note(format!("its choices: {}", all.join(", "))),
                 };
                 self.report(d);
                 fine = false;
             }
-            if let Some((_, _, at)) = target.given.iter().find(|(n, _, _)| *n == name) {
+            if let Some((_, _, given_at)) = target.given.iter().find(|(n, _, _)| *n == name) {
                 self.report(
                     Diagnostic::error(codes::EXTRA_CHOICE, format!("`{name}` is given, so it cannot be kept"))
-                        .label(a.span, "kept here")
-                        .label(*at, "given here")
+                        .label(at, "kept here")
+                        .label(*given_at, "given here")
                         .help("given choices stay given: leave it out of the list"),
                 );
                 fine = false;
@@ -208,7 +217,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                     span: c.span,
                 })
                 .collect();
-            TraceVal { program: t.program.name.clone(), entries, broken: Vec::new(), span: t.span }
+            TraceVal { program: t.program.name.clone(), entries, broken: Vec::new(), origin: None, span: t.span }
         };
         let (v, takes_trace) = match &v {
             Value::Decl(id) => {

@@ -28,6 +28,8 @@ pub(crate) struct Sides {
     pub(crate) open: usize,
     /// Whether it has parameters of its own.
     pub(crate) own: bool,
+    /// What the first call of its continuation was given: whether a relaxed value, and where.
+    pub(crate) relaxed: Option<(bool, Span)>,
 }
 
 /// A state of the strategy being elaborated.

@@ -45,7 +45,8 @@ fn in_est(m: &Module, b: &Block<Est>, out: &mut Vec<Minibatch>) {
         own(&s.op, out);
         match &s.op {
             Op::Random(EstRandom::Sim { callee, .. } | EstRandom::Density { callee, .. }) => in_gen(m, *callee, out),
-            Op::Random(EstRandom::Call { callee, .. }) => in_est(m, &m.est(*callee).body, out),
+            Op::Random(EstRandom::LogWeight(w)) => [w.target, w.guide].into_iter().for_each(|g| in_gen(m, g, out)),
+            Op::Random(EstRandom::Call { callee, .. } | EstRandom::Grad { callee, .. }) => in_est(m, &m.est(*callee).body, out),
             _ => {}
         }
     });

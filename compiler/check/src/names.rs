@@ -34,6 +34,10 @@ pub(crate) fn resolve(s: &mut Session, file: &File) {
                 for m in &d.members {
                     w.scopes.push(HashSet::new());
                     w.params(&m.params);
+                    if let Some(other) = &m.other {
+                        w.name(&other.name);
+                        other.params.iter().for_each(|p| w.pattern(p));
+                    }
                     w.expr(&m.body);
                     w.scopes.pop();
                 }

@@ -4,7 +4,7 @@ use crate::codes;
 use crate::func::FnElab;
 use crate::session::{Decl, Global};
 use crate::stage::ElabStage;
-use crate::value::{Arr, DeclId, Dim, GenVal, Layout, NamedStrategy, TargetVal, TraceEntry, TraceVal, Value};
+use crate::value::{Arr, DeclId, Dim, GenVal, Layout, NamedStrategy, TargetVal, TraceEntry, TraceOrigin, TraceVal, Value};
 use ppl_core::{Atom, Choice, DType, EstRandom, Gen, Op, Support, Ty};
 use ppl_diag::{Diagnostic, Span, did_you_mean};
 use ppl_syntax::ast::{Binding, ByEntry, Callable, Expr};
@@ -492,14 +492,21 @@ impl<S: ElabStage> FnElab<'_, S> {
             })
             .collect();
         let broken = self.s.broken.get(&g.id.0).cloned().unwrap_or_default();
-        let trace = TraceVal { program: g.name.clone(), entries, broken, span: g.span };
         let lq = vars.last().map_or(Atom::float(0.0), |v| Atom::Var(*v));
+        let origin = Some(TraceOrigin::new(g, lq));
+        let trace = TraceVal { program: g.name.clone(), entries, broken, origin, span: g.span };
         let estimate = self.s.module.subsampled(g.id);
         Value::Tuple(vec![Value::Trace(trace), Value::Array(Arr { estimate, ..Arr::new(lq, DType::Float, Vec::new()) })])
     }
 
     /// `log_density(p, t)`: reports and the log density. The trace must hold exactly what the target is not given.
     pub(crate) fn score_target(&mut self, t: &TargetVal, trace: &TraceVal, span: Span) -> Option<(Vec<Arr>, Arr)> {
+        let atoms = self.covered(t, trace)?;
+        self.emit_density(t, atoms, span)
+    }
+
+    /// Every choice of a target, from a trace that holds exactly what it is not given.
+    pub(crate) fn covered(&mut self, t: &TargetVal, trace: &TraceVal) -> Option<Vec<Atom>> {
         let choices = self.s.module.choices(t.program.id);
         let mut atoms = Vec::new();
         let mut missing = Vec::new();
@@ -561,10 +568,10 @@ impl<S: ElabStage> FnElab<'_, S> {
         if !ok || !missing.is_empty() || !broken.is_empty() {
             return None;
         }
-        self.emit_density(t, atoms, span)
+        Some(atoms)
     }
 
-    fn emit_density(&mut self, t: &TargetVal, trace: Vec<Atom>, span: Span) -> Option<(Vec<Arr>, Arr)> {
+    pub(crate) fn emit_density(&mut self, t: &TargetVal, trace: Vec<Atom>, span: Span) -> Option<(Vec<Arr>, Arr)> {
         let args = self.program_args(&t.program, span)?;
         let Some(r) = S::estimator(EstRandom::Density { callee: t.program.id, args, trace }) else {
             self.report(

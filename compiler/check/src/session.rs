@@ -62,6 +62,10 @@ pub(crate) struct GlobalInfo {
 pub(crate) struct StrategyDecl {
     pub(crate) ast: Rc<Strategy>,
     pub(crate) span: Span,
+    /// Whether its program takes scores.
+    pub(crate) scores: bool,
+    /// Whether its program takes densities.
+    pub(crate) weighs: bool,
 }
 
 #[derive(Debug)]
@@ -94,6 +98,10 @@ pub(crate) struct Session {
     /// Choices that could not be elaborated, by function: their absence is not an error of its own.
     pub(crate) broken: HashMap<u32, Vec<String>>,
     pub(crate) dist_cache: HashMap<String, DistId>,
+    /// What each distribution was made from.
+    pub(crate) made: HashMap<DistId, crate::divergences::Made>,
+    /// Pairs of distributions whose divergence was looked for.
+    pub(crate) compared: HashSet<(DistId, DistId)>,
     /// Globals that a strategy takes after its own parameters.
     pub(crate) strategy_captures: HashMap<u32, Vec<Global>>,
     pub(crate) strategy_cache: HashMap<String, Option<StrategyId>>,
@@ -132,6 +140,8 @@ impl Session {
             choice_starts: HashMap::new(),
             broken: HashMap::new(),
             dist_cache: HashMap::new(),
+            made: HashMap::new(),
+            compared: HashSet::new(),
             strategy_captures: HashMap::new(),
             strategy_cache: HashMap::new(),
             overrides,
@@ -201,7 +211,9 @@ impl Session {
             ItemKind::Objective(c) => self.add_decl(c.name.as_str(), Decl::Objective(c.clone()), c.name.span, item.span, library),
             ItemKind::Dist(d) => self.add_decl(d.name.as_str(), Decl::Dist(d.clone()), d.name.span, item.span, library),
             ItemKind::Strategy(s) => {
-                let decl = StrategyDecl { ast: Rc::new(s.clone()), span: item.span };
+                let body = ppl_syntax::print_expr(&s.body);
+                let (scores, weighs) = (body.contains("score("), body.contains("density("));
+                let decl = StrategyDecl { ast: Rc::new(s.clone()), span: item.span, scores, weighs };
                 // A user's own strategy is found before the library's.
                 if library {
                     self.strategies.push(decl);

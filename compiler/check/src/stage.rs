@@ -1,6 +1,6 @@
 //! What each stage's functions may contain.
 
-use ppl_core::{Det, DetRandom, Est, EstRandom, Gen, GenRandom, Stage};
+use ppl_core::{Block, Det, DetRandom, Est, EstRandom, Gen, GenRandom, Stage};
 
 /// A stage that programs are elaborated into.
 pub(crate) trait ElabStage: Stage {
@@ -10,6 +10,13 @@ pub(crate) trait ElabStage: Stage {
     }
     /// Estimator operations, where the stage has them.
     fn estimator(_: EstRandom) -> Option<Self::Random> {
+        None
+    }
+    /// A block as part of an estimator program, where it is one.
+    fn estimator_block(_: Block<Self>) -> Option<Block<Est>>
+    where
+        Self: Sized,
+    {
         None
     }
     /// Draws of the run-time, where the stage has them.
@@ -34,6 +41,9 @@ impl ElabStage for Gen {
 impl ElabStage for Est {
     fn estimator(r: EstRandom) -> Option<EstRandom> {
         Some(r)
+    }
+    fn estimator_block(b: Block<Est>) -> Option<Block<Est>> {
+        Some(b)
     }
     const PLACE: &'static str = "an estimator program";
 }

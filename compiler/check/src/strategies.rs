@@ -12,12 +12,34 @@ use ppl_core::{
     Var, op_atoms, op_blocks,
 };
 use ppl_diag::{Diagnostic, Span, did_you_mean};
-use ppl_syntax::ast::{Expr, ExprKind, PatternKind, StrategyTarget, TypeKind};
+use ppl_syntax::ast::{Expr, ExprKind, FnParam, PatternKind, StrategyTarget, TypeKind};
 use std::collections::{BTreeSet, HashSet};
 
 /// Names of capabilities that a strategy may ask for (`for d: finite`).
-const CAPABILITIES: &[(&str, StrategyNeed)] =
-    &[("finite", StrategyNeed::Finite), ("pathwise", StrategyNeed::Pathwise), ("fixed_support", StrategyNeed::FixedSupport)];
+const CAPABILITIES: &[(&str, StrategyNeed)] = &[
+    ("finite", StrategyNeed::Finite),
+    ("pathwise", StrategyNeed::Pathwise),
+    ("fixed_support", StrategyNeed::FixedSupport),
+    ("cdf", StrategyNeed::Cdf),
+];
+
+/// The value of a strategy's parameter that is known while compiling: such values tell instances apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Static {
+    /// A number of runs.
+    Count(i64),
+    /// A distribution; its parameters are arguments.
+    Dist(DistId),
+}
+
+/// What a parameter of a strategy takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    Real,
+    /// Known before running, so that it can be the size of a loop.
+    Count,
+    Dist,
+}
 
 impl<S: ElabStage> FnElab<'_, S> {
     /// `reinforce(0.5)` after `by`: the name and the arguments' values.
@@ -82,8 +104,14 @@ impl<S: ElabStage> FnElab<'_, S> {
                     return None;
                 }
             };
+            if takes(p) == Takes::Dist {
+                let r = self.distribution_argument(value, p, n, d)?;
+                args.extend(r.args.iter().map(|a| a.atom));
+                consts.push((p.name.as_str().to_string(), Static::Dist(r.dist)));
+                continue;
+            }
             let a = self.as_array(value, n.span)?;
-            if is_count(p) {
+            if takes(p) == Takes::Count {
                 let Some(Lit::Int(m)) = a.konst.filter(|m| matches!(m, Lit::Int(m) if *m > 0)) else {
                     self.report(
                         Diagnostic::error(codes::WRONG_TYPE, format!("`{}` of `{}` is a number of runs", p.name, n.name))
@@ -92,7 +120,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                     );
                     return None;
                 };
-                consts.push((p.name.as_str().to_string(), m));
+                consts.push((p.name.as_str().to_string(), Static::Count(m)));
                 continue;
             }
             args.push(self.as_real(a, n.span)?.atom);
@@ -124,6 +152,58 @@ impl<S: ElabStage> FnElab<'_, S> {
         Some((id, args))
     }
 
+    /// A distribution that a strategy at a choice of `d` is given: one event of the same type and support.
+    fn distribution_argument(&mut self, value: Value, p: &FnParam, n: &NamedStrategy, d: &DistVal) -> Option<DistVal> {
+        let r = match self.applied(value, n.span) {
+            Value::Dist(r) => *r,
+            Value::Error => return None,
+            v => {
+                self.report(
+                    Diagnostic::error(codes::WRONG_TYPE, format!("`{}` of `{}` is a distribution", p.name, n.name))
+                        .label(n.span, format!("this is {}", v.describe()))
+                        .label(p.span, "declared here")
+                        .help(format!("such as `by {}(normal(0, 1))`", n.name)),
+                );
+                return None;
+            }
+        };
+        let (own, given) = (self.s.module.dist(d.dist).clone(), self.s.module.dist(r.dist).clone());
+        if !r.batch.is_empty() {
+            self.report(
+                Diagnostic::error(codes::SHAPES_DISAGREE, format!("`{}` of `{}` is one distribution", p.name, n.name))
+                    .label(
+                        r.span,
+                        format!("these are {}", r.batch.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ")),
+                    )
+                    .help("make the choices in a loop, each with a distribution of its own"),
+            );
+            return None;
+        }
+        if given.event != own.event || given.support != own.support || given.support.is_dynamic() {
+            self.report(
+                Diagnostic::error(
+                    codes::STRATEGY_NOT_FOR_DIST,
+                    format!("`{}` draws from a distribution of other values", n.name),
+                )
+                .label(r.span, format!("`{}` has values of type `{}`, support: {}", given.name, given.event, given.support))
+                .label(d.span, format!("`{}` has values of type `{}`, support: {}", own.name, own.event, own.support))
+                .help("give it a distribution of the same type on the same support"),
+            );
+            return None;
+        }
+        if !given.can(StrategyNeed::Sample) || !given.can(StrategyNeed::LogDensity) {
+            self.report(
+                Diagnostic::error(
+                    codes::STRATEGY_NOT_FOR_DIST,
+                    format!("`{}` draws from `{}` and takes its density", n.name, given.name),
+                )
+                .label(r.span, "has no `sample`, or no `log_density`"),
+            );
+            return None;
+        }
+        Some(r)
+    }
+
     /// A call of the continuation.
     pub(crate) fn continue_with(&mut self, x: Value, fresh: bool, x_span: Span, span: Span) -> Value {
         let Some(a) = self.as_array(x, x_span) else {
@@ -134,7 +214,29 @@ impl<S: ElabStage> FnElab<'_, S> {
                 Diagnostic::error(codes::WRONG_PLACE, "a continuation is called only in its strategy").label(span, "here"),
             );
         };
-        let event = self.s.module.dist(own.dist).event.clone();
+        let inst = self.s.module.dist(own.dist);
+        let (event, relaxed) = (inst.event.clone(), relaxed_event(&inst.event, &inst.support));
+        let is_relaxed = relaxed.as_ref() == Some(&a.ty());
+        if let Some(sides) = &mut self.sides {
+            let (first, at) = *sides.relaxed.get_or_insert((is_relaxed, x_span));
+            if first != is_relaxed && (is_relaxed || a.ty() == event) {
+                return self.fail(
+                    Diagnostic::error(codes::WRONG_TYPE, "all calls of a continuation take one type")
+                        .label(x_span, format!("has type `{}`", a.show()))
+                        .label(at, if first { "a relaxed value here" } else { "a value of the choice here" })
+                        .help("a relaxed strategy hands on reals only: `k(real(b))`; for an index, `k([for v in K { real(v == x) }])`"),
+                );
+            }
+        }
+        if is_relaxed {
+            let call = S::estimator(EstRandom::Continue { x: a.atom, fresh });
+            return match call {
+                Some(r) => {
+                    Value::Array(Arr::new(self.b.emit1(Op::Random(r), "cost", ppl_core::Ty::FLOAT), DType::Float, Vec::new()))
+                }
+                None => Value::Error,
+            };
+        }
         let a = if event.dtype == DType::Float {
             match self.as_real(a, x_span) {
                 Some(a) => a,
@@ -155,9 +257,22 @@ impl<S: ElabStage> FnElab<'_, S> {
     }
 }
 
-/// Whether a parameter is an int: known before running, so that it can be the size of a loop.
-fn is_count(p: &ppl_syntax::ast::FnParam) -> bool {
-    matches!(&p.ty, Some(t) if matches!(&t.kind, TypeKind::Named { name, dims, .. } if name == "int" && dims.is_empty()))
+/// What stands for a discrete event where it is relaxed: a real for a truth value, a point of the simplex for one of finitely many integers.
+fn relaxed_event(event: &ppl_core::Ty, support: &ppl_core::Support) -> Option<ppl_core::Ty> {
+    match (event.dtype, support.size()) {
+        _ if !event.is_scalar() => None,
+        (DType::Bool, _) => Some(ppl_core::Ty::FLOAT),
+        (DType::Int, Some(n)) => Some(ppl_core::Ty::float([n])),
+        _ => None,
+    }
+}
+
+fn takes(p: &FnParam) -> Takes {
+    match p.ty.as_ref().map(|t| &t.kind) {
+        Some(TypeKind::Named { name, dims, .. }) if name == "int" && dims.is_empty() => Takes::Count,
+        Some(TypeKind::Named { name, dims, .. }) if name == "dist" && dims.is_empty() => Takes::Dist,
+        _ => Takes::Real,
+    }
 }
 
 /// The diagnostic for a strategy that can't take a distribution.
@@ -205,11 +320,13 @@ impl Session {
         let mut order: Vec<&str> = Vec::new();
         if inst.can(StrategyNeed::Pathwise) {
             order.push("reparam");
+        } else if inst.can(StrategyNeed::Cdf) {
+            order.push("implicit");
         }
         if inst.can(StrategyNeed::Finite) && inst.support.size().is_some_and(|n| n <= 64) {
             order.push("enumerate");
         }
-        if inst.event.dtype != DType::Float && names.iter().any(|n| n == "measure_valued") {
+        if inst.event.dtype != DType::Float && inst.support.size().is_none_or(|n| n <= 64) {
             order.push("measure_valued");
         }
         order.push("reinforce");
@@ -229,13 +346,12 @@ impl Session {
             StrategyTarget::Dist { dist, args } => dist.as_str() == inst.name && args.len() == inst.params.len(),
             StrategyTarget::Any { needs, .. } => {
                 let asked = needs.as_ref().and_then(|n| CAPABILITIES.iter().find(|(c, _)| *c == n.as_str()).map(|(_, n)| *n));
-                let scores = ppl_syntax::print_expr(&s.ast.body).contains("score(");
+                // A value that moves with the parameters may do so with the support.
+                let fixed = s.scores || (s.weighs && asked != Some(StrategyNeed::Cdf));
                 (needs.is_none() || asked.is_some_and(|n| inst.can(n)))
                     && inst.can(StrategyNeed::Sample)
-                    && (!scores
-                        || (inst.can(StrategyNeed::LogDensity)
-                            && inst.can(StrategyNeed::FixedSupport)
-                            && inst.support != ppl_core::Support::Point))
+                    && (!(s.scores || s.weighs) || inst.can(StrategyNeed::LogDensity))
+                    && (!fixed || (inst.can(StrategyNeed::FixedSupport) && inst.support != ppl_core::Support::Point))
             }
         }
     }
@@ -244,13 +360,13 @@ impl Session {
         self.strategies.iter().find(|s| s.ast.name == name && self.takes(s, dist)).cloned()
     }
 
-    /// The strategy called `name` for a distribution, with its declaration, for these values of its int parameters; at a choice (`guide.z`), whose state and parameters it has.
+    /// The strategy called `name` for a distribution, with its declaration, for these values of its parameters that are known; at a choice (`guide.z`), whose state and parameters it has.
     pub(crate) fn strategy_instance(
         &mut self,
         name: &str,
         dist: DistId,
         site: Option<&str>,
-        consts: &[(String, i64)],
+        consts: &[(String, Static)],
     ) -> Option<(StrategyId, StrategyDecl)> {
         let decl = self.strategy_decl(name, dist)?;
         let site = site.filter(|_| has_memory(&decl.ast.body));
@@ -272,7 +388,7 @@ impl Session {
         decl: &StrategyDecl,
         dist: DistId,
         site: Option<&str>,
-        consts: &[(String, i64)],
+        consts: &[(String, Static)],
     ) -> Option<StrategyId> {
         let inst = self.module.dist(dist).clone();
         let name = decl.ast.name.as_str();
@@ -296,18 +412,32 @@ impl Session {
                 }
             }
         }
+        let mut own_params = 0;
         for p in &decl.ast.params {
-            if is_count(p) {
-                let (_, m) = consts.iter().find(|(n, _)| p.name == n.as_str())?;
-                me.bind(p.name.as_str(), Value::Array(Arr::lit(Lit::Int(*m))));
-                continue;
+            let known = consts.iter().find(|(n, _)| p.name == n.as_str()).map(|c| c.1);
+            match (takes(p), known) {
+                (Takes::Real, _) => {
+                    let v = me.b.param(p.name.as_str(), ppl_core::Ty::FLOAT);
+                    own_params += 1;
+                    me.bind(p.name.as_str(), Value::Array(Arr::new(Atom::Var(v), DType::Float, Vec::new())));
+                }
+                (Takes::Count, Some(Static::Count(m))) => me.bind(p.name.as_str(), Value::Array(Arr::lit(Lit::Int(m)))),
+                (Takes::Dist, Some(Static::Dist(r))) => {
+                    let given = me.s.module.dist(r).clone();
+                    let mut args = Vec::new();
+                    for (name, ty) in &given.params {
+                        args.push(Arr::from_ty(Atom::Var(me.b.param(format!("{}.{name}", p.name), ty.clone())), ty));
+                    }
+                    own_params += args.len();
+                    let given = DistVal { batch: Vec::new(), args, dist: r, span: p.span };
+                    me.bind(p.name.as_str(), Value::Dist(Box::new(given)));
+                }
+                (Takes::Count | Takes::Dist, _) => return None,
             }
-            let v = me.b.param(p.name.as_str(), ppl_core::Ty::FLOAT);
-            me.bind(p.name.as_str(), Value::Array(Arr::new(Atom::Var(v), DType::Float, Vec::new())));
         }
         me.bind(decl.ast.k.as_str(), Value::Continuation { fresh: false });
         // Globals become parameters where they are met: these, then, are its own.
-        let first = vars.len() + decl.ast.params.iter().filter(|p| !is_count(p)).count();
+        let first = vars.len() + own_params;
         let a = me.real_scalar(&decl.ast.body, "a strategy's result")?;
         let sides = me.sides.take().unwrap_or_default();
         let captured: Vec<crate::session::Global> = me.captures_of().map(|(g, _)| *g).collect();
@@ -333,37 +463,62 @@ impl Session {
         }
         let done = me.finish(results, decl.span);
         let pathwise = carries_gradients(&done.func, &vars);
+        let relaxed = sides.relaxed.is_some_and(|(r, _)| r);
         let func = self.module.add_est(done.func);
         let span = decl.span;
-        self.module.strategies.push(StrategyInst { name: name.to_string(), func, pathwise, biased: false, sides: kinds, span });
+        self.module.strategies.push(StrategyInst {
+            name: name.to_string(),
+            func,
+            pathwise,
+            biased: decl.ast.biased,
+            relaxed,
+            sides: kinds,
+            span,
+        });
         let id = StrategyId(self.module.strategies.len() as u32 - 1);
         self.strategy_captures.insert(id.0, done.captures);
         Some(id)
     }
 }
 
-/// Whether the value handed to the continuation depends smoothly on the distribution's parameters.
+/// Whether a value handed to a differentiated run of the continuation depends smoothly on the distribution's parameters.
 fn carries_gradients(f: &Func<Est>, params: &[Var]) -> bool {
-    fn block(b: &Block<Est>, f: &Func<Est>, smooth: &mut HashSet<Var>) -> bool {
-        let is = |a: &Atom, smooth: &HashSet<Var>| a.var().is_some_and(|v| smooth.contains(&v));
-        let mut found = false;
+    /// Smooth variables, and those that runs from smooth values reach without passing `stop`.
+    struct Known {
+        smooth: HashSet<Var>,
+        runs: HashSet<Var>,
+    }
+    fn block(b: &Block<Est>, f: &Func<Est>, known: &mut Known) {
+        let is = |a: &Atom, set: &HashSet<Var>| a.var().is_some_and(|v| set.contains(&v));
         for s in &b.stmts {
             for inner in op_blocks(&s.op) {
-                found |= block(inner, f, smooth);
+                block(inner, f, known);
             }
             match &s.op {
-                Op::Random(EstRandom::Continue { x, .. }) => found |= is(x, smooth),
+                Op::Random(EstRandom::Continue { x, .. }) => {
+                    if is(x, &known.smooth) {
+                        known.runs.extend(s.outs.iter().copied());
+                    }
+                }
                 Op::Random(EstRandom::Draw(_)) => {}
                 op => {
-                    let inner: bool = op_blocks(op).iter().any(|b| b.results.iter().any(|a| is(a, smooth)));
-                    if inner || op_atoms(op).iter().any(|a| is(a, smooth)) {
-                        smooth.extend(s.outs.iter().copied().filter(|o| f.ty(*o).dtype == DType::Float));
+                    let uses = |set: &HashSet<Var>| {
+                        op_atoms(op).iter().any(|a| is(a, set))
+                            || op_blocks(op).iter().any(|b| b.results.iter().any(|a| is(a, set)))
+                    };
+                    let (smooth, run) = (uses(&known.smooth), uses(&known.runs) && !matches!(op, Op::Stop(_)));
+                    if smooth {
+                        known.smooth.extend(s.outs.iter().copied().filter(|o| f.ty(*o).dtype == DType::Float));
+                    }
+                    if run {
+                        known.runs.extend(s.outs.iter().copied());
                     }
                 }
             }
         }
-        found
     }
-    let mut smooth: HashSet<Var> = params.iter().copied().filter(|v| f.ty(*v).dtype == DType::Float).collect();
-    block(&f.body, f, &mut smooth)
+    let smooth = params.iter().copied().filter(|v| f.ty(*v).dtype == DType::Float).collect();
+    let mut known = Known { smooth, runs: HashSet::new() };
+    block(&f.body, f, &mut known);
+    f.body.results.first().and_then(|a| a.var()).is_some_and(|v| known.runs.contains(&v))
 }

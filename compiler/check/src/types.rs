@@ -2,6 +2,7 @@
 
 use crate::codes;
 use crate::func::FnElab;
+use crate::session::Decl;
 use crate::stage::ElabStage;
 use crate::value::{Arr, Dim, Value, show_ty};
 use ppl_core::{DType, Support};
@@ -19,6 +20,8 @@ pub(crate) enum Written {
     Target,
     /// `trace of g`
     Trace,
+    /// `fn`, `objective`: a declared function, not applied.
+    Function,
     /// `(real, int)`
     Tuple(Vec<Type>),
 }
@@ -42,6 +45,8 @@ pub(crate) const TYPE_NAMES: &[&str] = &[
     "estimate",
     "point",
     "trace",
+    "fn",
+    "objective",
 ];
 
 impl<S: ElabStage> FnElab<'_, S> {
@@ -108,6 +113,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                     "gen" => Some(Written::Gen),
                     "target" => Some(Written::Target),
                     "trace" => Some(Written::Trace),
+                    "fn" | "objective" => Some(Written::Function),
                     other => {
                         let mut d = Diagnostic::error(codes::UNKNOWN_TYPE, format!("there is no type `{other}`"))
                             .label(name.span, "not a type");
@@ -225,6 +231,10 @@ impl<S: ElabStage> FnElab<'_, S> {
                 Value::Array(Arr { support, ..a })
             }
             (Written::Gen, v @ Value::Program(_)) => v,
+            // One that takes arguments gets them where it is called: a proposal takes a trace.
+            (Written::Gen, Value::Decl(id)) if matches!(&*self.s.decl(id), Decl::Gen(c) if !c.params.is_empty()) => {
+                Value::Decl(id)
+            }
             (Written::Gen, v @ Value::Decl(_)) => self.applied(v, span),
             (Written::Target, v @ Value::Target(_)) => v,
             (Written::Target, Value::Program(g)) => {
@@ -237,6 +247,10 @@ impl<S: ElabStage> FnElab<'_, S> {
                 _ => Value::Error,
             },
             (Written::Trace, v @ Value::Trace(_)) => v,
+            (Written::Function, v @ Value::Builtin(_)) => v,
+            (Written::Function, Value::Decl(id)) if matches!(&*self.s.decl(id), Decl::Fn(_) | Decl::Objective(_)) => {
+                Value::Decl(id)
+            }
             (Written::Tuple(tys), Value::Tuple(vs)) if tys.len() == vs.len() => {
                 Value::Tuple(tys.iter().zip(vs).map(|(t, v)| self.check_type(what, t, v, span)).collect())
             }
@@ -248,6 +262,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                     Written::Gen => "a generative program".into(),
                     Written::Target => "a target (a model with the values it is given)".into(),
                     Written::Trace => "a trace".into(),
+                    Written::Function => "a function or objective, by its name".into(),
                     Written::Tuple(t) => format!("a tuple of {} values", t.len()),
                 };
                 self.fail(

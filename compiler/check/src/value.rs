@@ -137,7 +137,17 @@ pub(crate) struct TraceVal {
     pub(crate) entries: Vec<TraceEntry>,
     /// Choices that could not be elaborated.
     pub(crate) broken: Vec<String>,
+    /// The simulation that it comes from, in the same run of the same block.
+    pub(crate) origin: Option<Box<TraceOrigin>>,
     pub(crate) span: Span,
+}
+
+/// A simulation.
+#[derive(Clone, Debug)]
+pub(crate) struct TraceOrigin {
+    pub(crate) program: GenVal,
+    /// The log density of the trace.
+    pub(crate) log_q: Atom,
 }
 
 /// A distribution with its parameters.
@@ -174,6 +184,12 @@ impl GenVal {
     /// Whether the function is all of it: no operands of another function, nothing detached.
     pub(crate) fn is_plain(&self) -> bool {
         self.args.is_empty() && self.is_itself()
+    }
+
+    /// Whether both are one function with the same operands.
+    pub(crate) fn is_same(&self, other: &GenVal) -> bool {
+        let parts = |g: &GenVal| (g.id, g.args.clone(), g.level, g.detached, g.rebound.clone());
+        parts(self) == parts(other)
     }
 
     /// Whether it is neither detached nor given other data.
@@ -315,7 +331,7 @@ impl Layout {
             },
             Layout::Tuple(parts) => Value::Tuple(parts.iter().map(|p| p.build(atoms, outer)).collect()),
             Layout::Trace(t) => {
-                let mut t = t.clone();
+                let mut t = TraceVal { origin: None, ..t.clone() };
                 for e in &mut t.entries {
                     if let Some(a) = atoms.next() {
                         e.value = Arr::new(a, e.value.dtype, lift(&e.value.dims));

@@ -154,22 +154,32 @@ fn choices_have_types_supports_and_addresses() {
 #[test]
 fn capabilities_are_read_off_the_programs() {
     let c = checked(
-        "gen m() { a ~ normal(0, 1)\n b ~ gamma(1, 1)\n c ~ flip(0.5)\n d ~ geometric(0.5)\n e ~ categorical([0.5, 0.5]) }",
+        "gen m() { a ~ normal(0, 1)\n b ~ gamma(1, 1)\n c ~ flip(0.5)\n d ~ geometric(0.5)\n e ~ categorical([0.5, 0.5])\n f ~ von_mises(0, 1) }",
     );
-    let works = |name: &str| {
+    let works = |name: &str, yes: &str, no: &str| {
         let d = c.program.module.dists.iter().find(|d| d.name == name).unwrap_or_else(|| panic!("no {name}"));
-        let mut w = d.works_with.clone();
-        w.sort();
-        w.join(" ")
+        let has = |s: &str| d.works_with.iter().any(|w| w == s);
+        for s in yes.split(' ') {
+            assert!(has(s), "{name} by {s}: {:?}", d.works_with);
+        }
+        for s in no.split(' ') {
+            assert!(!has(s), "{name} by {s}: {:?}", d.works_with);
+        }
     };
-    assert_eq!(works("normal"), "control_variate leave_one_out reinforce reinforce_learned reinforce_mean reparam");
-    assert_eq!(works("gamma"), "leave_one_out reinforce reinforce_learned reinforce_mean");
-    assert_eq!(
-        works("flip"),
-        "control_variate enumerate leave_one_out local_expectation measure_valued reinforce reinforce_learned reinforce_mean"
+    let scores = "reinforce reinforce_mean reinforce_learned reinforce_baseline leave_one_out importance";
+    for d in ["normal", "gamma", "flip", "geometric", "categorical", "von_mises"] {
+        works(d, scores, "no_such_strategy");
+    }
+    works(
+        "normal",
+        "reparam implicit control_variate measure_valued antithetic quasi_monte_carlo",
+        "enumerate rejection_reparam",
     );
-    assert_eq!(works("geometric"), "leave_one_out reinforce reinforce_learned reinforce_mean");
-    assert_eq!(works("categorical"), "enumerate leave_one_out local_expectation reinforce reinforce_learned reinforce_mean");
+    works("gamma", "reparam implicit rejection_reparam measure_valued", "enumerate control_variate antithetic");
+    works("flip", "enumerate local_expectation measure_valued control_variate arm disarm", "reparam implicit");
+    works("geometric", "measure_valued", "enumerate reparam implicit weak_derivative");
+    works("categorical", "enumerate local_expectation measure_valued", "reparam implicit arm");
+    works("von_mises", "implicit", "reparam enumerate");
 }
 
 #[test]

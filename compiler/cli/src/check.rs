@@ -36,10 +36,12 @@ pub(crate) fn command(args: &CheckArgs) -> Result<(), Failure> {
         return Err(model.failure(problems));
     }
     warnings.extend(model.bound.warnings.iter().cloned());
+    warnings.extend(ppl_driver::biased(&chosen));
     if !warnings.is_empty() {
         report::diagnostics(&model.source.map, &warnings);
     }
     report::say(&summary(&args.model.display().to_string(), &model, &program, &chosen));
+    cx.divergences.iter().for_each(|d| report::say(&format!("divergences: {}\n", crate::fit::divergence(d))));
     // What unknown sizes stand for would make no number.
     if model.shapes.is_some() {
         cx.eliminations.iter().for_each(|e| report::say(&format!("summed exactly: {}\n", crate::fit::elimination(e))));

@@ -6,7 +6,7 @@ mod output;
 mod timing;
 
 pub(crate) use bounds::Valued;
-pub(crate) use output::{Outcome, elimination, nested};
+pub(crate) use output::{Outcome, divergence, elimination, nested};
 pub(crate) use timing::table as time_table;
 
 use crate::args::{EngineName, FitArgs, RunArgs};
@@ -123,6 +123,7 @@ pub(crate) fn run(
     let settings = settings(plan, args).map_err(|d| fail(vec![d]))?;
     let code = lower_fit(&program, plan, &run::compiled(&settings.optimizer), settings.steps, cx).map_err(fail)?;
     if !quiet {
+        report::diagnostics(&model.source.map, &ppl_driver::biased(&code.chosen));
         // Before anything runs: an exact sum may be expensive.
         cx.eliminations.iter().for_each(|e| report::remark(&format!("summed exactly: {}\n", output::elimination(e))));
     }
@@ -194,6 +195,7 @@ pub(crate) fn run(
         plan: plan.clone(),
         chosen: code.chosen.clone(),
         eliminations: cx.eliminations.clone(),
+        divergences: cx.divergences.clone(),
         draws: run::columns(&sampled).map_err(|d| fail(vec![d]))?,
         objectives,
         reports,

@@ -208,3 +208,19 @@ fn wrong_usage_is_told() {
     let ran = ppl(dir.path(), &["tune", "m.ppl", "--data", IMG, "--by", "bright=enumerate"], "");
     assert!(ran.code == 1 && ran.err.contains("E0412"), "{}", ran.err);
 }
+
+#[test]
+fn biased_strategies_are_listed_and_taken_only_if_allowed() {
+    let text = "param p: real = 0.3\n\
+        biased strategy nothing for d (k) = k(draw d)\n\
+        gen guide() { b ~ flip_logits(p) by reinforce }\n\
+        objective o() = expect { let (t, _) = sim(guide()); if t.b { 3.0 } else { 1.0 } }\nfit maximize o()\n";
+    let v = tuned(text, &["--draws", "200", "--warmup", "10"]);
+    let row = strategy(&v, "b", "nothing");
+    assert_eq!((row["status"].as_str(), row["biased"].as_bool()), (Some("biased"), Some(true)), "{v:#}");
+    assert!(EXACT.contains(&choice(&v, "b")["picked"].as_str().unwrap()), "{v:#}");
+    // Without a gradient there is no variance: the fastest of all.
+    let v = tuned(text, &["--draws", "200", "--warmup", "10", "--allow-biased"]);
+    let row = strategy(&v, "b", "nothing");
+    assert_eq!((row["status"].as_str(), row["variance"].as_f64()), (Some("measured"), Some(0.0)), "{v:#}");
+}

@@ -1,6 +1,6 @@
 //! Distributions and strategies, instantiated at given types.
 
-use crate::{DetId, EstId, Support, Ty};
+use crate::{DetId, DistId, EstId, Support, Ty};
 use ppl_diag::Span;
 
 /// What a strategy needs of a distribution, and what a distribution may offer.
@@ -16,6 +16,8 @@ pub enum StrategyNeed {
     Finite,
     /// A support that does not move with the parameters.
     FixedSupport,
+    /// A distribution function that is smooth in the value and the parameters.
+    Cdf,
 }
 
 /// A distribution at given parameter types: one event. Its programs are deterministic-stage functions.
@@ -35,10 +37,15 @@ pub struct DistInst {
     pub log_density: Option<DetId>,
     /// `(params..) -> event`: a draw, through draws of the run-time's generators.
     pub sample: Option<DetId>,
+    /// `(x, params..) -> float`: distribution function of a real event.
+    pub cdf: Option<DetId>,
     /// Whether derivatives flow through `sample`.
     pub pathwise: bool,
     /// `(i: int, params..) -> event`: the `i`-th value of a finite support (of [`Support::size`] values).
     pub support_value: Option<DetId>,
+    /// `(params.., the other's params..) -> float`: the Kullback-Leibler divergence of another distribution from this one, `KL(this || other)`,
+    /// for those of the others that the module compares it with.
+    pub divergences: Vec<(DistId, DetId)>,
     /// Strategies in the compiler's order of preference where the user names none.
     pub auto: Vec<crate::StrategyId>,
     /// Names of all strategies that take this distribution, for messages.
@@ -48,6 +55,11 @@ pub struct DistInst {
 }
 
 impl DistInst {
+    /// The program for `KL(this || other)`.
+    pub fn divergence(&self, other: DistId) -> Option<DetId> {
+        self.divergences.iter().find(|(d, _)| *d == other).map(|(_, f)| *f)
+    }
+
     /// What it offers.
     pub fn can(&self, need: StrategyNeed) -> bool {
         match need {
@@ -56,6 +68,7 @@ impl DistInst {
             StrategyNeed::Pathwise => self.pathwise,
             StrategyNeed::Finite => self.support.size().is_some() && self.support_value.is_some(),
             StrategyNeed::FixedSupport => !self.support.is_dynamic(),
+            StrategyNeed::Cdf => self.cdf.is_some(),
         }
     }
 }
@@ -83,6 +96,8 @@ pub struct StrategyInst {
     pub pathwise: bool,
     /// Marked biased by its author.
     pub biased: bool,
+    /// Whether it continues with a number in place of a truth value, or with a point of the simplex in place of an index.
+    pub relaxed: bool,
     /// What the results behind the estimate are.
     pub sides: Vec<StrategySide>,
     /// Its declaration.

@@ -233,10 +233,30 @@ impl<S: Stage> Cx<'_, S> {
                 tys.push(Ty::FLOAT);
                 Ok(tys)
             }
+            RandomView::Est(EstRandom::LogWeight(w)) => {
+                for (callee, args, given) in
+                    [(w.target, &w.target_args, &w.target_trace), (w.guide, &w.guide_args, &w.guide_trace)]
+                {
+                    self.call(generative(m, callee)?, args)?;
+                    let wanted: Vec<Ty> = trace(m, callee)?.0.into_iter().map(|c| c.ty).collect();
+                    self.fits("the trace", &wanted, given)?;
+                }
+                self.fits("the log density of the simulation", &[Ty::FLOAT], &[w.log_q])?;
+                Ok(vec![Ty::FLOAT])
+            }
             RandomView::Est(EstRandom::Continue { x, .. }) => self.ty(*x).map(|_| vec![Ty::FLOAT]),
             RandomView::Est(EstRandom::Call { callee, args }) => {
                 let f = m.ests.get(callee.index()).ok_or_else(|| format!("{callee} does not exist"))?;
                 self.call(f, args)
+            }
+            RandomView::Est(EstRandom::Grad { callee, args, wrt }) => {
+                let f = m.ests.get(callee.index()).ok_or_else(|| format!("{callee} does not exist"))?;
+                let tys = self.tys(args)?;
+                if self.call(f, args)? != [Ty::FLOAT] || *wrt > args.len() {
+                    return Err(format!("`{}` is no real scalar function of {wrt} arguments or more", f.name));
+                }
+                let of = tys[args.len() - wrt..].to_vec();
+                if of.iter().any(|t| t.dtype != DType::Float) { Err("a gradient is of real arguments".into()) } else { Ok(of) }
             }
             RandomView::Det(d) => {
                 for (a, _) in d.lanes.iter().chain(&d.times) {

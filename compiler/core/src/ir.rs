@@ -217,6 +217,8 @@ pub enum EstRandom {
         /// Every choice in order.
         trace: Vec<Atom>,
     },
+    /// The log weight of a simulated trace, with exact divergences where they may stand for log densities: one real output.
+    LogWeight(Box<LogWeight>),
     /// `k(x)` in a strategy: one real output, the cost of continuing with `x`.
     Continue {
         /// The value of the choice.
@@ -231,6 +233,51 @@ pub enum EstRandom {
         /// Its arguments.
         args: Vec<Atom>,
     },
+    /// The gradient of a function without draws, one real scalar, with respect to its last parameters; outputs have their types.
+    Grad {
+        /// The function.
+        callee: EstId,
+        /// Its arguments.
+        args: Vec<Atom>,
+        /// How many parameters, from the end: real ones.
+        wrt: usize,
+    },
+}
+
+/// `log_density(p, t) - log_density(q, t)` of a trace `t` of `q`, or another value with the same mean: the terms of a choice that both make may
+/// be replaced by minus the divergence of `p`'s distribution from `q`'s.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogWeight {
+    /// The target's program, `p`.
+    pub target: GenId,
+    /// Its arguments.
+    pub target_args: Vec<Atom>,
+    /// Every choice of it, in order: choices of `q`, or values that do not depend on them.
+    pub target_trace: Vec<Atom>,
+    /// The program that drew the trace, `q`.
+    pub guide: GenId,
+    /// Its arguments.
+    pub guide_args: Vec<Atom>,
+    /// Every choice of it, in order.
+    pub guide_trace: Vec<Atom>,
+    /// Its log density as the simulation gave it.
+    pub log_q: Atom,
+}
+
+impl LogWeight {
+    /// Every operand, in order.
+    pub fn atoms(&self) -> Vec<Atom> {
+        let all = [&self.target_args, &self.target_trace, &self.guide_args, &self.guide_trace];
+        all.into_iter().flatten().copied().chain([self.log_q]).collect()
+    }
+
+    /// Rewrites every operand, in the order of [`LogWeight::atoms`].
+    pub fn map_atoms(&mut self, f: &mut dyn FnMut(Atom) -> Atom) {
+        for part in [&mut self.target_args, &mut self.target_trace, &mut self.guide_args, &mut self.guide_trace] {
+            each(part, f);
+        }
+        self.log_q = f(self.log_q);
+    }
 }
 
 /// What a counter-based draw is distributed as.
@@ -672,8 +719,9 @@ impl RandomOp for EstRandom {
             EstRandom::LogDensity { dist, x } | EstRandom::Score { dist, x } => {
                 dist.args.iter().copied().chain(std::iter::once(*x)).collect()
             }
-            EstRandom::Sim { args, .. } | EstRandom::Call { args, .. } => args.clone(),
+            EstRandom::Sim { args, .. } | EstRandom::Call { args, .. } | EstRandom::Grad { args, .. } => args.clone(),
             EstRandom::Density { args, trace, .. } => args.iter().chain(trace).copied().collect(),
+            EstRandom::LogWeight(w) => w.atoms(),
             EstRandom::Continue { x, .. } => vec![*x],
         }
     }
@@ -689,11 +737,12 @@ impl RandomOp for EstRandom {
                 each(&mut dist.args, f);
                 *x = f(*x);
             }
-            EstRandom::Sim { args, .. } | EstRandom::Call { args, .. } => each(args, f),
+            EstRandom::Sim { args, .. } | EstRandom::Call { args, .. } | EstRandom::Grad { args, .. } => each(args, f),
             EstRandom::Density { args, trace, .. } => {
                 each(args, f);
                 each(trace, f);
             }
+            EstRandom::LogWeight(w) => w.map_atoms(f),
             EstRandom::Continue { x, .. } => *x = f(*x),
         }
     }

@@ -12,11 +12,12 @@ pub use lower::{
     lower_expression, lower_fit, lower_function, lower_values,
 };
 pub use ppl_check as check;
-pub use ppl_transform::{ChoiceCosts, CostTerm, EliminationCost, Reach, step};
+pub use ppl_transform::{ChoiceCosts, CostTerm, Divergences, EliminationCost, Reach, step};
 pub use source::{Disk, Files, Source, library};
 
 use ppl_check::{Checked, DataShapes, FitOverrides, Program};
-use ppl_diag::Severity;
+use ppl_diag::{Code, Diagnostic, Severity};
+use ppl_transform::Chosen;
 
 /// Checks a source. Without `shapes`, unknown sizes are stand-ins: what checks then is right for all sizes.
 pub fn check_source(source: &Source, shapes: Option<DataShapes>, overrides: &FitOverrides) -> Checked {
@@ -31,4 +32,15 @@ pub fn check_source(source: &Source, shapes: Option<DataShapes>, overrides: &Fit
     }
     checked.diagnostics.splice(0..0, source.diagnostics.iter().cloned());
     checked
+}
+
+/// A warning for each choice whose strategy is marked biased.
+pub fn biased(chosen: &[Chosen]) -> Vec<Diagnostic> {
+    let of = chosen.iter().filter(|c| c.biased);
+    of.map(|c| {
+        Diagnostic::warning(Code("E0475"), format!("the gradient is biased: `{}` at `{}`", c.strategy, c.label))
+            .label(c.span, format!("`{}` is marked biased by its author", c.strategy))
+            .help("`ppl check-grad` shows by how much; its list has the strategies without bias")
+    })
+    .collect()
 }

@@ -7,8 +7,8 @@ use ppl_diag::{Code, Diagnostic, Span};
 use ppl_opt::{PassManager, PassTiming, When};
 use ppl_transform::step::{Carried, Direction, Layout, Learned, Optimizer, StepSpec};
 use ppl_transform::{
-    Avoid, ChoiceCosts, Chosen, EliminationCost, SideOf, batch, inline, inline_with_costs, smooth, smooth_avoiding,
-    strategies_value_only, strategies_with_sides, vjp,
+    Avoid, ChoiceCosts, Chosen, Divergences, EliminationCost, SideOf, batch, inline, inline_with_remarks, relax, smooth,
+    smooth_avoiding, strategies_value_only, strategies_with_sides, vjp,
 };
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -36,6 +36,8 @@ pub struct Cx {
     pub exact: bool,
     /// What exact sums over finite choices cost, in the order in which they were met.
     pub eliminations: Vec<EliminationCost>,
+    /// Where divergences stand for log densities, in the order in which they were met.
+    pub divergences: Vec<Divergences>,
 }
 
 /// A deterministic function with what it takes.
@@ -123,8 +125,9 @@ fn fault(message: &str, f: &Func<Det>) -> Diagnostic {
 fn flat(program: &Program, entry: &Entry, cx: &mut Cx) -> Result<Func<Est>, Vec<Diagnostic>> {
     let func = program.module.est(entry.func);
     cx.show("core", || program.module.to_string());
-    let (f, costs) = cx.time("inline", || inline_with_costs(&program.module, func))?;
-    cx.eliminations.extend(costs.into_iter().filter(|c| !cx.eliminations.contains(c)).collect::<Vec<_>>());
+    let (f, remarks) = cx.time("inline", || inline_with_remarks(&program.module, func))?;
+    note(&mut cx.eliminations, remarks.eliminations);
+    note(&mut cx.divergences, remarks.divergences);
     cx.show("inline", || f.to_string());
     Ok(f)
 }
@@ -140,6 +143,8 @@ type Surrogate = (Func<Est>, Func<Det>, Vec<SideOf>, Vec<Chosen>);
 /// The program with its strategies, its surrogate, and what was chosen. Where the compiler's own choice turns out not to be possible
 /// (too many combinations, lanes that are coupled), it takes the next one.
 fn surrogate(program: &Program, flat: &Func<Est>, learned: &[bool], cx: &mut Cx) -> Result<Surrogate, Vec<Diagnostic>> {
+    let relaxed = cx.time("relax", || relax(&program.module, flat))?;
+    let flat = relaxed.as_ref().unwrap_or(flat);
     let mut avoid = Avoid::new();
     let mut first: Option<Vec<Diagnostic>> = None;
     loop {
@@ -201,7 +206,7 @@ pub fn analyse(program: &Program, cx: &mut Cx) -> Result<Vec<Chosen>, Vec<Diagno
         for goal in &plan.goals {
             let out = flat(program, &goal.objective, cx).and_then(|f| surrogate(program, &f, &learns(goal), cx));
             match out {
-                Ok((_, _, _, c)) => note(&mut chosen, c),
+                Ok((_, _, _, c)) => note_choices(&mut chosen, c),
                 Err(e) => errors.extend(e),
             }
         }
@@ -214,6 +219,7 @@ pub fn analyse(program: &Program, cx: &mut Cx) -> Result<Vec<Chosen>, Vec<Diagno
     for p in &program.probes {
         let out = cx
             .time("inline", || inline(&program.module, program.module.est(p.func)))
+            .and_then(|f| Ok(cx.time("relax", || relax(&program.module, &f))?.unwrap_or(f)))
             .and_then(|f| cx.time("smooth", || smooth(&program.module, &f, &p.learned, &exempt(program))));
         if let Err(e) = out {
             errors.extend(e);
@@ -248,13 +254,18 @@ fn learns(goal: &Goal) -> Vec<bool> {
     goal.objective.inputs.iter().map(|g| matches!(g, Global::Param(i) if goal.over.contains(i))).collect()
 }
 
-/// Adds choices that are not noted yet: goals share theirs.
-fn note(chosen: &mut Vec<Chosen>, new: Vec<Chosen>) {
+/// Adds what is not noted yet: goals share choices.
+fn note<T: PartialEq>(noted: &mut Vec<T>, new: Vec<T>) {
+    let new: Vec<T> = new.into_iter().filter(|c| !noted.contains(c)).collect();
+    noted.extend(new);
+}
+
+/// As [`note`]; learned parameters may reach a choice in one goal only.
+fn note_choices(noted: &mut Vec<Chosen>, new: Vec<Chosen>) {
     for c in new {
-        // Learned parameters may reach it in one goal only.
-        match chosen.iter_mut().find(|d| c == Chosen { reached: c.reached, ..(**d).clone() }) {
+        match noted.iter_mut().find(|d| c == Chosen { reached: c.reached, ..(**d).clone() }) {
             Some(d) => d.reached |= c.reached,
-            None => chosen.push(c),
+            None => noted.push(c),
         }
     }
 }
@@ -400,7 +411,7 @@ pub fn lower_fit(
         let also = sides.iter().position(|s| *s == SideOf::Also).map(|k| 1 + k);
         let sums: Vec<usize> = std::iter::once(0).chain(also).collect();
         let reference = mean(&reference, &sums, plan.particles);
-        note(&mut chosen, c);
+        note_choices(&mut chosen, c);
         cx.show("smooth", || flat.to_string());
         cx.show("strategies", || reference.to_string());
         let mut f = reference.clone();

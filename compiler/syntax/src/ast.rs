@@ -172,11 +172,13 @@ pub struct FnParam {
     pub default: Option<Expr>,
 }
 
-/// `strategy name(params) for target (k) body`
+/// `strategy name(params) for target (k) body`, `biased strategy ..`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Strategy {
     /// The name.
     pub name: Ident,
+    /// Whether its author says that its gradients are biased.
+    pub biased: bool,
     /// Its own parameters, such as a baseline; empty without parentheses.
     pub params: Vec<FnParam>,
     /// Which distributions it is for.
@@ -185,6 +187,15 @@ pub struct Strategy {
     pub k: Ident,
     /// `{ .. }` or the expression after `=`.
     pub body: Expr,
+}
+
+/// What `marginal { .. } of p` keeps.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kept {
+    /// A choice, or all of a called program.
+    Address(Address),
+    /// `latents(p)`: the choices that a target leaves open.
+    Latents(Expr),
 }
 
 /// What a strategy is for.
@@ -219,19 +230,32 @@ pub struct Dist {
     pub members: Vec<DistMember>,
 }
 
-/// `log_density(x) = e` or `sample { .. }`
+/// `log_density(x) = e`, `sample { .. }` or `kl(normal(m, s)) = e`
 #[derive(Clone, Debug, PartialEq)]
 pub struct DistMember {
     /// The whole member.
     pub span: Span,
     /// The `##` lines above it.
     pub doc: Option<String>,
-    /// What it defines: `log_density`, `sample`, `cdf`, `support`, `weak_derivative`, ...
+    /// What it defines: `log_density`, `sample`, `cdf`, `kl`, ...
     pub name: Ident,
     /// Its parameters; empty without parentheses.
     pub params: Vec<FnParam>,
+    /// The other distribution, for members about two.
+    pub other: Option<OtherDist>,
     /// `{ .. }` or the expression after `=`.
     pub body: Expr,
+}
+
+/// `normal(m, s)` in `kl(normal(m, s)) = e`: another distribution, with names for its parameters
+#[derive(Clone, Debug, PartialEq)]
+pub struct OtherDist {
+    /// All of it.
+    pub span: Span,
+    /// The distribution.
+    pub name: Ident,
+    /// Names of its parameters, in order.
+    pub params: Vec<Pattern>,
 }
 
 /// `fit model with guide maximize objective using optimizer, settings`
@@ -523,7 +547,7 @@ pub enum ExprKind {
     /// `marginal { x, y } of p by algorithm`
     Marginal {
         /// The choices that stay.
-        keep: Vec<Address>,
+        keep: Vec<Kept>,
         /// The program.
         program: Box<Expr>,
         /// How the others are integrated out; absent: one weight.

@@ -52,13 +52,17 @@ impl Cx<'_> {
     }
 
     pub(crate) fn member(&mut self, l: usize, r: usize, name: Ident, params: Vec<FnParam>, body: Expr) -> DistMember {
-        DistMember { span: self.span(l, r), doc: self.doc(l), name, params, body }
+        DistMember { span: self.span(l, r), doc: self.doc(l), name, params, other: None, body }
+    }
+
+    pub(crate) fn member_of_two(&mut self, l: usize, r: usize, name: Ident, other: OtherDist, body: Expr) -> DistMember {
+        DistMember { other: Some(other), ..self.member(l, r, name, Vec::new(), body) }
     }
 
     pub(crate) fn error_member(&mut self, l: usize, r: usize) -> DistMember {
         let span = self.span(l, r);
         let body = Expr::new(span, ExprKind::Error);
-        DistMember { span, doc: None, name: Ident::new("", span), params: Vec::new(), body }
+        DistMember { span, doc: None, name: Ident::new("", span), params: Vec::new(), other: None, body }
     }
 
     fn error(&mut self, d: Diagnostic) {
@@ -224,7 +228,18 @@ pub(crate) fn normalize(cx: &Cx<'_>, l: usize, r: usize, program: Expr, by: Opti
 }
 
 pub(crate) fn marginal(cx: &mut Cx<'_>, l: usize, r: usize, keep: Vec<Expr>, program: Expr, by: Option<Expr>) -> Expr {
-    let keep = keep.iter().filter_map(|e| address(cx, e)).collect();
+    let latents = |e: &Expr| match &e.kind {
+        ExprKind::Call { callee, args } if matches!(&callee.kind, ExprKind::Name(n) if n == "latents") => match &args[..] {
+            [Arg { name: None, value }] => Some(value.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    let kept = |cx: &mut Cx<'_>, e: &Expr| match latents(e) {
+        Some(p) => Some(Kept::Latents(p)),
+        None => address(cx, e).map(Kept::Address),
+    };
+    let keep = keep.iter().filter_map(|e| kept(cx, e)).collect();
     let kind = ExprKind::Marginal { keep, program: Box::new(program), by: by.map(Box::new) };
     Expr::new(cx.span(l, r), kind)
 }

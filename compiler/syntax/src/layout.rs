@@ -83,7 +83,7 @@ impl<'s> Layouter<'s> {
                     self.close_unclosed("the next statement starts before it is closed");
                 }
             }
-            let declares = token == Token::Fit || matches!(next, Some(Token::Ident(_)));
+            let declares = matches!(token, Token::Fit | Token::Biased) || matches!(next, Some(Token::Ident(_)));
             if t.first_column && token.begins_item() && declares {
                 while !self.stack.is_empty() {
                     self.close_unclosed("the next declaration starts before it is closed");

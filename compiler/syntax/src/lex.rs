@@ -324,6 +324,12 @@ fn resolve_words(tokens: &mut [Tok<'_>]) {
         let previous = i.checked_sub(1).map(|j| tokens[j].lexed.token);
         let next = tokens.get(i + 1).copied();
         let line_start = tokens[i].newline_before;
+        if name == "biased" {
+            if next.is_some_and(|n| n.lexed.token == Token::Strategy && !n.newline_before) {
+                tokens[i].lexed.token = Token::Biased;
+            }
+            continue;
+        }
         if let Some(word) = Token::leading_word(name) {
             let starts = line_start || matches!(previous, None | Some(Token::Semi | Token::LBrace));
             let named = next.is_some_and(|n| matches!(n.lexed.token, Token::Ident(_)) && !n.newline_before);

@@ -547,6 +547,7 @@ fn keyword(t: Token<'_>) -> Option<&'static str> {
         Token::AlsoMinimize => "also_minimize",
         Token::Marginal => "marginal",
         Token::Normalize => "normalize",
+        Token::Biased => "biased",
         Token::Data => "data",
         Token::State => "state",
         Token::Set => "set",

@@ -270,7 +270,7 @@ impl<'a> Printer<'a> {
     }
 
     fn strategy(&mut self, s: &Strategy) {
-        self.push("strategy ");
+        self.push(if s.biased { "biased strategy " } else { "strategy " });
         self.push(s.name.as_str());
         if !s.params.is_empty() {
             self.params(&s.params);
@@ -317,6 +317,13 @@ impl<'a> Printer<'a> {
             self.push(m.name.as_str());
             if !m.params.is_empty() {
                 self.params(&m.params);
+            }
+            if let Some(other) = &m.other {
+                self.push("(");
+                self.push(other.name.as_str());
+                self.push("(");
+                self.list(&other.params, |p, x| p.pattern(x));
+                self.push("))");
             }
             self.body(&m.body);
             self.last = Some(m.span.end);

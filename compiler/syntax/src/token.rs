@@ -139,6 +139,7 @@ pub(crate) enum Token<'s> {
     OpenStr(&'s str),
 
     // words
+    Biased,
     Data,
     State,
     Set,
@@ -210,7 +211,15 @@ impl Token<'_> {
     pub(crate) fn begins_item(self) -> bool {
         matches!(
             self,
-            Token::Gen | Token::Fn | Token::Objective | Token::Strategy | Token::Dist | Token::Fit | Token::Use | Token::Data
+            Token::Gen
+                | Token::Fn
+                | Token::Objective
+                | Token::Biased
+                | Token::Strategy
+                | Token::Dist
+                | Token::Fit
+                | Token::Use
+                | Token::Data
         )
     }
 

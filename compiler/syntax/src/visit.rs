@@ -1,6 +1,6 @@
 //! Walking expressions.
 
-use crate::ast::{Address, AddressPart, Block, Expr, ExprKind, Stmt, StmtKind};
+use crate::ast::{Address, AddressPart, Block, Expr, ExprKind, Kept, Stmt, StmtKind};
 
 /// The expressions directly inside `e`, in the order of the text; those of blocks' statements included.
 pub fn children_mut(e: &mut Expr) -> Vec<&mut Expr> {
@@ -31,9 +31,11 @@ pub fn children_mut(e: &mut Expr) -> Vec<&mut Expr> {
         ExprKind::By { program, strategies } => {
             std::iter::once(&mut **program).chain(strategies.iter_mut().map(|s| &mut s.strategy)).collect()
         }
-        ExprKind::Marginal { program, by, .. } | ExprKind::Normalize { program, by } => {
-            std::iter::once(&mut **program).chain(by.iter_mut().map(|b| &mut **b)).collect()
+        ExprKind::Marginal { keep, program, by } => {
+            let of = keep.iter_mut().filter_map(|k| if let Kept::Latents(t) = k { Some(t) } else { None });
+            of.chain([&mut **program]).chain(by.iter_mut().map(|b| &mut **b)).collect()
         }
+        ExprKind::Normalize { program, by } => std::iter::once(&mut **program).chain(by.iter_mut().map(|b| &mut **b)).collect(),
     }
 }
 

@@ -95,7 +95,7 @@ fn tree() -> impl Strategy<Value = Expr> {
                     expr(if kind {
                         ExprKind::Normalize { program, by }
                     } else {
-                        ExprKind::Marginal { keep: vec![address], program, by }
+                        ExprKind::Marginal { keep: vec![Kept::Address(address)], program, by }
                     })
                 }
             ),

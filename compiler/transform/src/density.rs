@@ -16,14 +16,15 @@
 //!   D[ ret e ]              =  (e, r, w)
 //! ```
 //!
-//! Other readings of a program differ in what they do at a choice ([`Mode`]): `propose` scores what is kept and draws the rest.
+//! Other readings of a program differ in what they do at a choice ([`Mode`]): `propose` scores what is kept and draws the rest,
+//! [`mod@crate::analytic`] shows the parameters of a guide's distributions and measures the model's against them.
 //!
 //! Weights are stacked and summed outside loops, so that costs can be scoped to iterations.
 
 use crate::expand::{Cx, Head, Hook, sum};
 use crate::inline::{Inliner, label_prefix};
 use crate::sim::{Pending, Scope, Stacked};
-use ppl_core::{Atom, Block, Builder, Choice, Est, EstRandom, Func, Gen, GenId, GenRandom, Op, Stmt, Ty, Var};
+use ppl_core::{Atom, Block, Builder, Choice, DistId, DistUse, Est, EstRandom, Func, Gen, GenId, GenRandom, Op, Stmt, Ty, Var};
 use ppl_diag::Diagnostic;
 
 /// What a reading of a program does at a choice.
@@ -35,7 +36,14 @@ pub(crate) enum Mode {
     Known,
     /// It is drawn, and its density does not count.
     Drawn,
+    /// As known; the parameters of its distribution are results.
+    Shown,
+    /// As known; the parameters of this distribution are given behind the value, and minus its divergence from the choice's own counts.
+    Measured(DistId),
 }
+
+/// What stands for a parameter of a choice that was not made.
+const UNUSED_PARAMETER: f64 = 0.5;
 
 /// `density` of one program. Errors: those of the programs that it calls.
 pub(crate) fn density(cx: &mut Inliner<'_>, id: GenId) -> Result<Func<Est>, Vec<Diagnostic>> {
@@ -43,8 +51,8 @@ pub(crate) fn density(cx: &mut Inliner<'_>, id: GenId) -> Result<Func<Est>, Vec<
     reading(cx, id, &modes)
 }
 
-/// A reading of a program: `(args.., given choices..) -> (results.., reports.., drawn choices.., log_w)`, by the mode of each choice. `factor`s
-/// count. Errors: those of the programs that it calls; a marginal or normalised program inside of which only a part is given (E0425).
+/// A reading of a program: `(args.., given choices..) -> (results.., reports.., drawn choices.., log_w)`, by the mode of each choice. Parameters that
+/// are shown stand among the drawn choices, those that are given behind the choice's value. `factor`s count. Errors: those of the programs that it calls; a marginal or normalised program inside of which only a part is given (E0425).
 pub(crate) fn reading(cx: &mut Inliner<'_>, id: GenId, modes: &[Mode]) -> Result<Func<Est>, Vec<Diagnostic>> {
     let g = cx.module.generative(id).clone();
     let mut b = Builder::<Est>::new(format!("{}.density", g.name));
@@ -52,7 +60,17 @@ pub(crate) fn reading(cx: &mut Inliner<'_>, id: GenId, modes: &[Mode]) -> Result
     let args: Vec<Atom> = g.params.iter().map(|p| b.param(g.vars[p.index()].name.clone(), g.ty(*p).clone()).into()).collect();
     let mut trace = Vec::new();
     for ((c, order), mode) in cx.module.choices(id).into_iter().zip(orders(cx, &g.body)).zip(modes) {
-        trace.push((*mode != Mode::Drawn).then(|| View { value: b.param(c.addr, c.ty).into(), axes: order }));
+        let mut values = Vec::new();
+        if let Mode::Measured(other) = mode {
+            let outer = &c.ty.shape[..c.ty.rank() - cx.module.dist(c.dist).event.rank()];
+            let params = &cx.module.dist(*other).params;
+            values.extend(params.iter().map(|(n, t)| (format!("{}.{n}", c.addr), t.lifted(outer))));
+        }
+        values.insert(0, (c.addr, c.ty));
+        trace.push(
+            (*mode != Mode::Drawn)
+                .then(|| View { values: values.into_iter().map(|(n, t)| b.param(n, t).into()).collect(), axes: order }),
+        );
     }
     let scopes = vec![Scope::default()];
     let mut pass = Density {
@@ -102,8 +120,9 @@ fn orders(cx: &Inliner<'_>, block: &Block<Gen>) -> Vec<Vec<Var>> {
 /// What is left of a trace's array inside some loops.
 #[derive(Clone)]
 struct View {
-    value: Atom,
-    /// Index variables of its leading axes.
+    /// The choice's value, then given parameters.
+    values: Vec<Atom>,
+    /// Index variables of their leading axes.
     axes: Vec<Var>,
 }
 
@@ -134,10 +153,10 @@ impl Density<'_, '_> {
         self.scopes.pop().unwrap_or_default()
     }
 
-    /// The next `n` choices: their modes, and the values of those that are given.
+    /// The next `n` choices: their modes, and the values of those that are given, each with its given parameters.
     fn take(&mut self, n: usize) -> (Vec<Mode>, Vec<Atom>) {
         let views = self.trace.last().map_or(&[][..], Vec::as_slice);
-        let given = views.iter().skip(self.next).take(n).flatten().map(|v| v.value).collect();
+        let given = views.iter().skip(self.next).take(n).flatten().flat_map(|v| v.values.iter().copied()).collect();
         let modes = self.modes.iter().skip(self.next).take(n).copied().collect();
         self.next += n;
         (modes, given)
@@ -146,6 +165,15 @@ impl Density<'_, '_> {
     fn leaves(&mut self, value: Atom, order: &[Var], choice: bool, fill: f64) {
         let loops = self.loops.clone();
         self.scope().choices.push(Stacked { value, loops, order: order.to_vec(), fill, choice });
+    }
+
+    /// What stands for each result that a choice of a callee has, where it was not made.
+    fn fills(&self, dist: DistId, mode: Mode) -> Vec<f64> {
+        match mode {
+            Mode::Drawn => vec![self.cx.filler(dist)],
+            Mode::Shown => vec![UNUSED_PARAMETER; self.cx.module.dist(dist).params.len()],
+            Mode::Scored | Mode::Known | Mode::Measured(_) => Vec::new(),
+        }
     }
 
     fn report(&mut self, value: Atom, order: &[Var]) {
@@ -171,11 +199,26 @@ impl Hook<Gen, Est> for Density<'_, '_> {
                     self.leaves(x, &addr.indices, true, fill);
                     return vec![x];
                 }
-                if let ([x], [Mode::Scored]) = (&x[..], &mode[..]) {
-                    let w = b.emit1(Op::Random(EstRandom::LogDensity { dist, x: *x }), "lp", Ty::FLOAT);
-                    self.scope().weights.push(w);
+                match (&x[..], &mode[..]) {
+                    ([x], [Mode::Scored]) => {
+                        let w = b.emit1(Op::Random(EstRandom::LogDensity { dist, x: *x }), "lp", Ty::FLOAT);
+                        self.scope().weights.push(w);
+                    }
+                    (_, [Mode::Shown]) => {
+                        dist.args.iter().for_each(|a| self.leaves(*a, &addr.indices, true, UNUSED_PARAMETER));
+                    }
+                    ([_, other @ ..], [Mode::Measured(q)]) => {
+                        let w = crate::analytic::minus_divergence(
+                            b,
+                            self.cx.module,
+                            &DistUse { dist: *q, args: other.to_vec() },
+                            &dist,
+                        );
+                        self.scope().weights.push(w);
+                    }
+                    _ => {}
                 }
-                x
+                x.into_iter().take(1).collect()
             }
             GenRandom::Call { callee, args, addr } => {
                 let (modes, given) = self.take(self.cx.module.choices(*callee).len());
@@ -192,9 +235,8 @@ impl Hook<Gen, Est> for Density<'_, '_> {
                 let reports = self.cx.module.reports(*callee).len();
                 more[..reports].iter().for_each(|r| self.report(*r, &addr.indices));
                 let choices = self.cx.module.choices(*callee);
-                let drawn = choices.iter().zip(&modes).filter(|(_, m)| **m == Mode::Drawn);
-                for ((c, _), x) in drawn.zip(&more[reports..]) {
-                    let fill = self.cx.filler(c.dist);
+                let fills: Vec<f64> = choices.iter().zip(&modes).flat_map(|(c, m)| self.fills(c.dist, *m)).collect();
+                for (fill, x) in fills.into_iter().zip(&more[reports..]) {
                     self.leaves(*x, &addr.indices, true, fill);
                 }
                 outs
@@ -263,18 +305,21 @@ impl Hook<Gen, Est> for Density<'_, '_> {
         let mut xs = Vec::new();
         for view in views.get_mut(inside).unwrap_or_default().iter_mut().flatten() {
             let Some(at) = view.axes.iter().position(|v| *v == head.old) else { continue };
-            let mut perm: Vec<usize> = (0..b.ty(view.value).rank()).collect();
-            let axis = perm.remove(at);
-            perm.insert(0, axis);
-            view.value = b.transpose(view.value, &perm);
+            for value in &mut view.values {
+                let mut perm: Vec<usize> = (0..b.ty(*value).rank()).collect();
+                let axis = perm.remove(at);
+                perm.insert(0, axis);
+                *value = b.transpose(*value, &perm);
+                if head.scan {
+                    let mut ty = b.ty(*value);
+                    ty.shape.remove(0);
+                    let slice = b.fresh("x", ty);
+                    xs.push((slice, *value));
+                    *value = slice.into();
+                }
+            }
             view.axes.remove(at);
-            if head.scan {
-                let mut ty = b.ty(view.value);
-                ty.shape.remove(0);
-                let slice = b.fresh("x", ty);
-                xs.push((slice, view.value));
-                view.value = slice.into();
-            } else {
+            if !head.scan {
                 // Read inside the loop, by its index.
                 view.axes.insert(0, head.old);
             }
@@ -286,7 +331,7 @@ impl Hook<Gen, Est> for Density<'_, '_> {
     fn begin(&mut self, b: &mut Builder<Est>, head: Head) {
         for view in self.trace.last_mut().map_or(&mut [][..], Vec::as_mut_slice).iter_mut().flatten() {
             if !head.scan && view.axes.first() == Some(&head.old) {
-                view.value = b.gather(view.value, head.index.into(), 0);
+                view.values.iter_mut().for_each(|x| *x = b.gather(*x, head.index.into(), 0));
                 view.axes.remove(0);
             }
         }

@@ -7,9 +7,12 @@
 //! ```text
 //!   I[ y = sim g(e) ]      =  y = S[g](e)       ([`mod@crate::sim`], made once for each program)
 //!   I[ y = density g(e) ]  =  y = D[g](e)       ([`mod@crate::density`])
+//!   I[ y = log_weight p(e; t) over q(e'; t), log_q ]  =  as in [`mod@crate::analytic`]
 //!   I[ y = call f(e) ]     =  y = I[f](e)
+//!   I[ g.. = grad f(e; x..) ]  =  g.. = G[f](e; x..)      ([`mod@crate::grad`])
 //! ```
 
+use crate::analytic::Divergences;
 use crate::density::Mode;
 use crate::eliminate::EliminationCost;
 use crate::expand::{Cx, Hook};
@@ -21,18 +24,27 @@ use std::collections::HashMap;
 ///
 /// Errors: a program with `factor` is simulated (E0401); functions call each other in a circle (E0501).
 pub fn inline(module: &Module, func: &Func<Est>) -> Result<Func<Est>, Vec<Diagnostic>> {
-    Ok(inline_with_costs(module, func)?.0)
+    Ok(inline_with_remarks(module, func)?.0)
 }
 
-/// As [`inline`], with what the exact sums over finite choices in it cost.
+/// What there is to say of a flat form.
+#[derive(Clone, Debug, Default)]
+pub struct Remarks {
+    /// What the exact sums over finite choices in it cost.
+    pub eliminations: Vec<EliminationCost>,
+    /// Where divergences stand for log densities.
+    pub divergences: Vec<Divergences>,
+}
+
+/// As [`inline`], with remarks.
 ///
 /// # Errors
 /// As [`inline`].
-pub fn inline_with_costs(module: &Module, func: &Func<Est>) -> Result<(Func<Est>, Vec<EliminationCost>), Vec<Diagnostic>> {
+pub fn inline_with_remarks(module: &Module, func: &Func<Est>) -> Result<(Func<Est>, Remarks), Vec<Diagnostic>> {
     let mut cx = Inliner::new(module);
     let mut f = cx.flat(func)?;
     distinct_labels(&mut f.body, &mut HashMap::new());
-    Ok((f, cx.costs))
+    Ok((f, Remarks { eliminations: cx.costs, divergences: cx.divergences }))
 }
 
 /// `(args..) -> (results.., choices.., log_q)` of a generative function.
@@ -60,8 +72,11 @@ pub(crate) struct Inliner<'m> {
     sims: HashMap<GenId, Func<Est>>,
     densities: HashMap<(GenId, Vec<Mode>), Func<Est>>,
     ests: HashMap<EstId, Func<Est>>,
+    grads: HashMap<(EstId, usize), Func<Est>>,
     /// What sums over finite choices cost.
     pub(crate) costs: Vec<EliminationCost>,
+    /// Where divergences stand for log densities.
+    pub(crate) divergences: Vec<Divergences>,
     /// What is being made, outermost first.
     active: Vec<Making>,
 }
@@ -80,7 +95,9 @@ impl<'m> Inliner<'m> {
             sims: HashMap::new(),
             densities: HashMap::new(),
             ests: HashMap::new(),
+            grads: HashMap::new(),
             costs: Vec::new(),
+            divergences: Vec::new(),
             active: Vec::new(),
         }
     }
@@ -116,6 +133,16 @@ impl<'m> Inliner<'m> {
         let module = self.module;
         let f = self.making(Making::Est(id), |cx| cx.flat(module.est(id)))?;
         self.ests.insert(id, f.clone());
+        Ok(f)
+    }
+
+    fn grad(&mut self, id: EstId, wrt: usize) -> Result<Func<Est>, Vec<Diagnostic>> {
+        if let Some(f) = self.grads.get(&(id, wrt)) {
+            return Ok(f.clone());
+        }
+        let flat = self.est(id)?;
+        let f = crate::grad::grad(self.module, &flat, wrt)?;
+        self.grads.insert((id, wrt), f.clone());
         Ok(f)
     }
 
@@ -163,6 +190,18 @@ impl Hook<Est, Est> for Flat<'_, '_> {
             EstRandom::Sim { callee, args } => (self.cx.sim(*callee), args.clone()),
             EstRandom::Density { callee, args, trace } => (self.cx.density(*callee), [&args[..], trace].concat()),
             EstRandom::Call { callee, args } => (self.cx.est(*callee), args.clone()),
+            EstRandom::Grad { callee, args, wrt } => (self.cx.grad(*callee, *wrt), args.clone()),
+            EstRandom::LogWeight(w) => {
+                let mut w = w.clone();
+                w.map_atoms(&mut |a| cx.atom(a));
+                return match self.cx.log_weight(b, &w) {
+                    Ok(w) => vec![w],
+                    Err(e) => {
+                        self.errors.extend(e);
+                        Vec::new()
+                    }
+                };
+            }
             EstRandom::Sample { .. }
             | EstRandom::Draw(_)
             | EstRandom::Path(_)

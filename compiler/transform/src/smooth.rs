@@ -355,8 +355,10 @@ impl Analysis<'_> {
             EstRandom::Draw(_)
             | EstRandom::Sim { .. }
             | EstRandom::Density { .. }
+            | EstRandom::LogWeight(_)
             | EstRandom::Continue { .. }
-            | EstRandom::Call { .. } => None,
+            | EstRandom::Call { .. }
+            | EstRandom::Grad { .. } => None,
         }
     }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use common::generate::{Options, program};
-use common::{Stream, Value, assert_close, close, run, verified};
+use common::{Stream, Value, assert_close, close, prims, run, verified};
 use ppl_core::{Atom, Block, Builder, DType, Det, DetRandom, Func, Linalg, Op, Prim, ReduceOp, RngKind, Scan, Ty};
 use ppl_transform::batch::batch;
 use ppl_transform::vjp::{pullback, vjp};
@@ -320,6 +320,28 @@ fn products_with_zeros() {
 }
 
 #[test]
+fn a_gamma_draw_moves_with_its_shape() {
+    for own in [vec![], vec![2]] {
+        let mut b = Builder::new("gamma");
+        let x: Atom = b.param("x", Ty::float(own.clone())).into();
+        let gamma = DetRandom { kind: RngKind::Gamma, args: vec![x], site: 3, lanes: vec![], times: vec![], shape: vec![2] };
+        let draw = b.emit1(Op::Random(gamma), "draw", Ty::float([2]));
+        let y = b.un(Prim::Square, draw);
+        let y = b.sum_all(y);
+        let f = b.finish(vec![y, draw]);
+        let x = Value::new(&own, vec![1.5, 2.5][..own.iter().product::<usize>()].to_vec());
+        let draws = run(&f, std::slice::from_ref(&x)).swap_remove(1).data;
+        let mut g = f.clone();
+        g.body.results.truncate(1);
+        let got = run(&vjp(&g, &[0], 0).expect("differentiable"), std::slice::from_ref(&x)).swap_remove(1).data;
+        let shape = |i: usize| x.data[i.min(x.data.len() - 1)];
+        let parts: Vec<f64> = (0..2).map(|i| 2.0 * draws[i] * prims::eval(Prim::GammaDrawGrad, &[shape(i), draws[i]])).collect();
+        let want = if own.is_empty() { vec![parts[0] + parts[1]] } else { parts };
+        assert_eq!(got, want);
+    }
+}
+
+#[test]
 fn stop_and_draws_cut_and_unused_parameters_get_zeros() {
     let mut b = Builder::new("cut");
     let x: Atom = b.param("x", Ty::float([2])).into();
@@ -327,6 +349,7 @@ fn stop_and_draws_cut_and_unused_parameters_get_zeros() {
     let held = b.stop(x);
     let gamma = DetRandom { kind: RngKind::Gamma, args: vec![x], site: 3, lanes: vec![], times: vec![], shape: vec![2] };
     let draw = b.emit1(Op::Random(gamma), "draw", Ty::float([2]));
+    let draw = b.stop(draw);
     let y = b.mul(x, held);
     let y = b.mul(y, draw);
     let y = b.sum_all(y);

@@ -122,6 +122,10 @@ kernels! {
     LogNormalCdf, "log_normal_cdf", Unary, UNARY;
     /// Inverse of `normal_cdf`, on [0, 1].
     NormalQuantile, "normal_quantile", Unary, UNARY;
+    /// Logarithm of the modified Bessel function I0.
+    LogBesselI0, "log_bessel_i0", Unary, UNARY;
+    /// I1(x) / I0(x), the derivative of `log_bessel_i0`.
+    BesselRatio, "bessel_ratio", Unary, UNARY;
     /// Largest integer not above x.
     Floor, "floor", Unary, UNARY;
     /// Smallest integer not below x.
@@ -153,9 +157,17 @@ kernels! {
     Lbeta, "lbeta", Binary, BINARY;
     /// dx/da at constant P(a, x = b): the pathwise derivative of a standard gamma draw x by its shape a.
     GammaDrawGrad, "gamma_draw_grad", Binary, BINARY;
+    /// Distribution function of the von Mises distribution of mean 0 at the angle a, for a concentration b >= 0; by 1 more in each turn.
+    VonMisesCdf, "von_mises_cdf", Binary, BINARY;
+    /// Its inverse, an angle in [-pi, pi], for a in [0, 1].
+    VonMisesQuantile, "von_mises_quantile", Binary, BINARY;
+    /// da/db at constant `von_mises_cdf(a, b)`.
+    VonMisesDrawGrad, "von_mises_draw_grad", Binary, BINARY;
 
     /// Regularised incomplete beta function I_x(a, b), for a, b > 0, x in [0, 1].
     BetaInc, "beta_inc", Ternary, TERNARY;
+    /// dx/da at constant I_x(a, b).
+    BetaDrawGrad, "beta_draw_grad", Ternary, TERNARY;
 
     /// `softplus` and its derivative, `sigmoid`; the same bits as by themselves.
     SoftplusPair, "softplus_pair", Pair, PAIR;
@@ -237,6 +249,9 @@ impl Kernel {
             Kernel::NormalCdf | Kernel::LogNormalCdf | Kernel::NormalQuantile | Kernel::ErfInv => (4.0, 0.5),
             Kernel::GammaP | Kernel::GammaQ | Kernel::GammaDrawGrad => (400.0, 0.5),
             Kernel::BetaInc => (200.0, 0.5),
+            Kernel::LogBesselI0 | Kernel::BesselRatio => (8.0, 0.5),
+            Kernel::VonMisesCdf | Kernel::VonMisesQuantile | Kernel::VonMisesDrawGrad => (100.0, 0.5),
+            Kernel::BetaDrawGrad => (400.0, 0.5),
             Kernel::Asin | Kernel::Acos | Kernel::Atan | Kernel::Sinh | Kernel::Cosh => (2.0, 0.5),
             Kernel::Erf | Kernel::Erfc | Kernel::Pow | Kernel::Atan2 => (2.0, 0.5),
             _ => return None,

@@ -143,6 +143,15 @@ fn special_values_of_two_arguments() {
     binary(Kernel::GammaQ, &[(2.0, 0.0, 1.0), (2.0, INF, 0.0), (-1.0, 1.0, NAN)]);
     binary(Kernel::Lbeta, &[(1.0, 1.0, 0.0), (0.0, 1.0, INF), (-1.0, 1.0, NAN), (NAN, 1.0, NAN), (1.0, 4.0, -(4f64.ln()))]);
     binary(Kernel::GammaDrawGrad, &[(2.0, 0.0, 0.0), (-1.0, 1.0, NAN), (1.0, NAN, NAN)]);
+    binary(
+        Kernel::VonMisesCdf,
+        &[(0.0, 0.0, 0.5), (0.0, 3.0, 0.5), (1.0, -1.0, NAN), (NAN, 1.0, NAN), (1.0, INF, NAN), (INF, 1.0, NAN)],
+    );
+    binary(
+        Kernel::VonMisesQuantile,
+        &[(0.5, 3.0, 0.0), (-0.5, 1.0, NAN), (1.5, 1.0, NAN), (NAN, 1.0, NAN), (0.5, -1.0, NAN), (0.5, INF, NAN)],
+    );
+    binary(Kernel::VonMisesDrawGrad, &[(1.0, -1.0, NAN), (NAN, 1.0, NAN), (1.0, INF, NAN)]);
 }
 
 #[test]

@@ -123,7 +123,7 @@ pub(super) enum Kind {
     LogMean(Core),
     /// `exp(shift) * M`.
     Mean(Mean),
-    /// Sum of `of` over the lanes of a loop, or an estimate of it from a minibatch of them.
+    /// Sum of `of` over the lanes of a loop, or a random value of the same mean: from a minibatch of them, or with exact divergences.
     Lanes {
         of: Lin,
         len: usize,

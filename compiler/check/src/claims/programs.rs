@@ -33,20 +33,8 @@ impl<S: Stage> Walk<'_, S> {
                 }
             }
             EstRandom::Density { callee, args, trace } => {
-                let from: Vec<Option<(SymId, usize)>> =
-                    trace.iter().map(|a| a.var().and_then(|v| self.choices.get(&v).copied())).collect();
-                let given: Vec<(usize, Atom)> = trace.iter().copied().enumerate().filter(|(j, _)| from[*j].is_none()).collect();
-                let given_atoms: Vec<Atom> = given.iter().map(|(_, a)| *a).collect();
-                let given_keys = given.iter().map(|(j, a)| (*j, self.info(*a).key)).collect();
-                let program_key = hash(("program", callee.0, self.keys(args)));
-                let scored = Scored {
-                    program: *callee,
-                    trace: from,
-                    identity: self.identity(*callee, self.keys(args), given_keys),
-                    program_key,
-                    args: self.roots(args),
-                    given: self.roots(&given_atoms),
-                };
+                let scored = self.scored(*callee, args, trace);
+                let program_key = scored.program_key;
                 let all: Vec<Atom> = args.iter().chain(trace).copied().collect();
                 let mut roots = self.roots(&all);
                 let id = self.symbol(Kind::Scored(scored));
@@ -65,6 +53,24 @@ impl<S: Stage> Walk<'_, S> {
                     self.values.insert(*log_p, Lin::of(id));
                 }
             }
+            EstRandom::LogWeight(w) => {
+                let mut roots = self.roots(&w.atoms());
+                let scored = self.scored(w.target, &w.target_args, &w.target_trace);
+                let id = self.symbol(Kind::Scored(scored));
+                if self.module.density_is_estimated(w.target) {
+                    roots.insert(Root::Choice(id, usize::MAX));
+                }
+                if self.module.subsampled(w.target) || self.module.subsampled(w.guide) {
+                    roots.insert(Root::Minibatch);
+                }
+                // Its mean is that of the log weight; no function of it has the mean of that of the log weight.
+                let of = Lin::of(id).add(&self.lin(w.log_q), -1.0);
+                let estimate = self.symbol(Kind::Lanes { of, len: 1, sampled: true });
+                for out in outs {
+                    self.values.insert(*out, Lin::of(estimate));
+                    self.set(*out, roots.clone(), hash(("log weight", estimate)), false);
+                }
+            }
             EstRandom::Score { .. } => {
                 for out in outs {
                     self.values.insert(*out, Lin::constant(0.0));
@@ -79,6 +85,23 @@ impl<S: Stage> Walk<'_, S> {
                 }
             }
             other => self.unknown(outs, &other.atoms()),
+        }
+    }
+
+    /// A program's log density of a trace.
+    fn scored(&self, program: GenId, args: &[Atom], trace: &[Atom]) -> Scored {
+        let from: Vec<Option<(SymId, usize)>> =
+            trace.iter().map(|a| a.var().and_then(|v| self.choices.get(&v).copied())).collect();
+        let given: Vec<(usize, Atom)> = trace.iter().copied().enumerate().filter(|(j, _)| from[*j].is_none()).collect();
+        let given_atoms: Vec<Atom> = given.iter().map(|(_, a)| *a).collect();
+        let given_keys = given.iter().map(|(j, a)| (*j, self.info(*a).key)).collect();
+        Scored {
+            program,
+            trace: from,
+            identity: self.identity(program, self.keys(args), given_keys),
+            program_key: hash(("program", program.0, self.keys(args))),
+            args: self.roots(args),
+            given: self.roots(&given_atoms),
         }
     }
 

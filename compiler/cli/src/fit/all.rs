@@ -43,6 +43,7 @@ pub(crate) fn command(args: &FitArgs) -> Result<(), Failure> {
     for (k, place) in places.iter().enumerate() {
         let overrides = model::of_fit(&model.source, &shared, k, args.run.draws);
         cx.eliminations.clear();
+        cx.divergences.clear();
         let (overrides, tuning) = tune::before_fit(&model, overrides, args)?;
         let mut outcome = run(&model, &overrides, &args.run, args.quiet, Some(stop.clone()), &mut cx)?;
         outcome.tuning = tuning;

@@ -14,7 +14,7 @@ use ppl_fit::data::Array;
 use ppl_fit::rundir::{Place, RunFiles, write_run};
 use ppl_fit::step::Param;
 use ppl_fit::summary::{Draws, Summary, number};
-use ppl_transform::{Chosen, EliminationCost};
+use ppl_transform::{Chosen, Divergences, EliminationCost};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,8 @@ pub(crate) struct Outcome {
     pub(crate) chosen: Vec<Chosen>,
     /// Finite choices that are summed exactly.
     pub(crate) eliminations: Vec<EliminationCost>,
+    /// Where divergences stand for log densities.
+    pub(crate) divergences: Vec<Divergences>,
     /// Draws from the fitted guide.
     pub(crate) draws: Draws,
     /// The objective of each goal at the end.
@@ -130,6 +132,7 @@ impl Outcome {
         if !quiet {
             out += &self.strategies();
             out += &self.eliminations();
+            out += &self.divergences();
         }
         if !self.draws.names.is_empty() {
             out.push('\n');
@@ -177,6 +180,11 @@ impl Outcome {
         if lines.is_empty() { String::new() } else { format!("summed exactly\n{}", lines.concat()) }
     }
 
+    fn divergences(&self) -> String {
+        let lines: Vec<String> = self.divergences.iter().map(|d| format!("  {}\n", divergence(d))).collect();
+        if lines.is_empty() { String::new() } else { format!("divergences\n{}", lines.concat()) }
+    }
+
     /// The summary as JSON text.
     pub(crate) fn json(&self, saved: Option<&Path>) -> String {
         format!("{:#}\n", self.json_value(saved))
@@ -204,6 +212,7 @@ impl Outcome {
             "strategies": self.chosen.iter().map(strategy_json).collect::<Vec<_>>(),
             "tuning": self.tuning.as_ref().map(Tuning::json_value),
             "summed": self.eliminations.iter().map(elimination_json).collect::<Vec<_>>(),
+            "divergences": self.divergences.iter().map(divergence_json).collect::<Vec<_>>(),
             "seed": self.settings.machine.seed,
             "steps": self.fitted.trace.steps(),
             "seconds": self.fitted.elapsed.as_secs_f64(),
@@ -295,6 +304,20 @@ pub(crate) fn nested(ty: &Ty, values: &[f64]) -> Value {
 /// One exact sum over finite choices, in a line.
 pub(crate) fn elimination(e: &EliminationCost) -> String {
     format!("{}: {} ({} evaluations a density)", e.program, e.text, e.evaluations)
+}
+
+/// For which choices divergences stand for log densities, in a line.
+pub(crate) fn divergence(d: &Divergences) -> String {
+    let plain: Vec<String> = d.plain.iter().map(|(a, why)| format!("{a} ({why})")).collect();
+    let parts = [("exact for", &d.exact), ("log densities for", &plain)];
+    let parts: Vec<String> =
+        parts.iter().filter(|(_, of)| !of.is_empty()).map(|(what, of)| format!("{what} {}", of.join(", "))).collect();
+    format!("{} with {}: {}", d.target, d.guide, parts.join("; "))
+}
+
+fn divergence_json(d: &Divergences) -> Value {
+    let plain: Map<String, Value> = d.plain.iter().map(|(a, why)| (a.clone(), json!(why))).collect();
+    json!({ "program": d.target, "guide": d.guide, "exact": d.exact, "log_densities": plain })
 }
 
 fn elimination_json(e: &EliminationCost) -> Value {

@@ -336,6 +336,13 @@ pub const BUILTINS: &[BuiltinDef] = &[
     ),
     row(
         Topic::Estimate,
+        "cdf",
+        "cdf(d: dist, x: real) -> real",
+        "Distribution function: the probability of values up to `x`. For distributions with a `cdf` program.",
+        ("cdf(exponential(1.0), 2.0)", "0.8646647167633873"),
+    ),
+    row(
+        Topic::Estimate,
         "score",
         "score(d: dist, x: any) -> real",
         "In a strategy: value 0, with the gradient of the log density of `x` with respect to the parameters of `d`.",
@@ -343,10 +350,38 @@ pub const BUILTINS: &[BuiltinDef] = &[
     ),
     row(
         Topic::Estimate,
+        "kl",
+        "kl(d1: dist, d2: dist) -> real",
+        "The Kullback-Leibler divergence of `d1` from `d2`, `E[log_density(d1, x) - log_density(d2, x)]` for `x` drawn from `d1`, in closed form. Summed over independent elements. The pairs are those that distributions declare: `kl(normal(m, s)) = ..` in `dist normal(mu, sigma)`.",
+        ("kl(normal(0.0, 1.0), normal(1.0, 2.0))", "0.4431471805599453"),
+    ),
+    row(
+        Topic::Estimate,
+        "expected_log_weight",
+        "expected_log_weight(p: target, q: gen, t: trace) -> estimate",
+        "`log_density(p, t) - log_density(q, t)` of a trace that `q` has just drawn, or a value of the same mean and less variance: minus the divergence `kl` stands for the log densities of each choice for which it is declared, if what the distribution in `p` depends on is not drawn by `q` from that choice.",
+        ("expected_log_weight(p, q, t)", ""),
+    ),
+    row(
+        Topic::Estimate,
         "sim",
         "sim(q: gen) -> (trace, real)",
         "Runs a program forward: its trace and the trace's log density.",
         ("let (t, log_q) = sim(q)", ""),
+    ),
+    row(
+        Topic::Estimate,
+        "grad",
+        "grad(e: real, x: any) -> real[..]",
+        "In an objective or strategy: the gradient of `e` with respect to the variable `x`, a number or an array, of its shape; of a trace, one vector of the derivatives by all its real choices. `e` is written in place and draws nothing; what comes out is differentiated like any value.",
+        ("grad(log_density(p, t), t)", ""),
+    ),
+    row(
+        Topic::Estimate,
+        "restrict",
+        "restrict(t: trace, p: target) -> trace",
+        "The part of a trace that a program or target chooses itself: what was simulated as data is left out.",
+        ("log_density(q with data { y: t.y }, restrict(t, q))", ""),
     ),
     row(
         Topic::Estimate,

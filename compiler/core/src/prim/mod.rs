@@ -82,6 +82,12 @@ pub enum Prim {
     XLogY,
     XLog1pY,
     GammaDrawGrad,
+    BetaDrawGrad,
+    LogBesselI0,
+    BesselRatio,
+    VonMisesCdf,
+    VonMisesQuantile,
+    VonMisesDrawGrad,
     // logic and conversion
     Lt,
     Le,
@@ -155,13 +161,6 @@ pub enum Vjp {
     Rule(VjpRule),
     /// Derivative zero wherever it exists.
     Zero,
-    /// A rule as in [`Vjp::Rule`] that lacks some operands.
-    Partial {
-        /// Gives `None` for the missing operands.
-        rule: VjpRule,
-        /// Operands without a derivative, and the reason shown to a user whose parameters reach one.
-        missing: &'static [(usize, &'static str)],
-    },
     /// No derivative; the reason is shown to the user.
     None(&'static str),
 }

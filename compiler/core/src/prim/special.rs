@@ -3,7 +3,7 @@
 use super::{
     Lower::Kernel as K,
     Prim, PrimDef,
-    Vjp::{None as NoVjp, Partial, Rule},
+    Vjp::{None as NoVjp, Rule},
 };
 use crate::{Atom, Builder, Det};
 use ppl_abi::Kernel;
@@ -180,26 +180,27 @@ pub(super) const ROWS: &[PrimDef] = &[
         name: "beta_inc",
         sig: "(a: positive, b: positive, x: unit) -> real",
         doc: "Regularised incomplete beta function: the distribution function at `x` of a beta with pseudo-counts `a` and `b`. \
-              Differentiable with respect to `x` only.",
+              Its derivatives with respect to `a` and `b` can't be differentiated again.",
         example: ("beta_inc(2.0, 3.0, 0.5)", "0.6875"),
-        vjp: Partial {
-            rule: |b, x, _, ct| {
-                let one = Atom::float(1.0);
-                let (a1, b1) = (b.sub(x[0], one), b.sub(x[1], one));
-                let left = b.prim(Prim::XLogY, &[a1, x[2]]);
-                let minus = b.neg(x[2]);
-                let right = b.prim(Prim::XLog1pY, &[b1, minus]);
-                let l = b.add(left, right);
-                let norm = b.prim(Prim::Lbeta, &[x[0], x[1]]);
-                let l = b.sub(l, norm);
-                let density = b.un(Prim::Exp, l);
-                vec![None, None, Some(b.mul(ct, density))]
-            },
-            missing: &[
-                (0, "the derivative of `beta_inc` with respect to `a` is not implemented: `a` must not depend on parameters"),
-                (1, "the derivative of `beta_inc` with respect to `b` is not implemented: `b` must not depend on parameters"),
-            ],
-        },
+        vjp: Rule(|b, x, _, ct| {
+            let one = Atom::float(1.0);
+            let (a1, b1) = (b.sub(x[0], one), b.sub(x[1], one));
+            let left = b.prim(Prim::XLogY, &[a1, x[2]]);
+            let minus = b.neg(x[2]);
+            let right = b.prim(Prim::XLog1pY, &[b1, minus]);
+            let l = b.add(left, right);
+            let norm = b.prim(Prim::Lbeta, &[x[0], x[1]]);
+            let l = b.sub(l, norm);
+            let density = b.un(Prim::Exp, l);
+            let dx = b.mul(ct, density);
+            // The density times how the quantile moves, with the sign reversed; `b` is the `a` of 1 - x.
+            let moves = b.prim(Prim::BetaDrawGrad, &[x[0], x[1], x[2]]);
+            let rest = b.sub(one, x[2]);
+            let mirrored = b.prim(Prim::BetaDrawGrad, &[x[1], x[0], rest]);
+            let da = b.mul(dx, moves);
+            let db = b.mul(dx, mirrored);
+            vec![Some(b.neg(da)), Some(db), Some(dx)]
+        }),
         lower: K(Kernel::BetaInc),
         callable: true,
     },
@@ -245,6 +246,89 @@ pub(super) const ROWS: &[PrimDef] = &[
         lower: K(Kernel::GammaDrawGrad),
         callable: true,
     },
+    PrimDef {
+        prim: Prim::BetaDrawGrad,
+        name: "beta_draw_grad",
+        sig: "(a: positive, b: positive, x: unit) -> real",
+        doc: "How a beta draw `x` moves with its first pseudo-count `a`: the derivative of `x` by `a` at constant `beta_inc(a, b, x)`.",
+        example: ("beta_draw_grad(2.0, 3.0, 0.5)", "0.1301924577566416"),
+        vjp: NoVjp("second derivatives of `beta_inc` with respect to its pseudo-counts are not implemented"),
+        lower: K(Kernel::BetaDrawGrad),
+        callable: true,
+    },
+    PrimDef {
+        prim: Prim::LogBesselI0,
+        name: "log_bessel_i0",
+        sig: "(x: real) -> real",
+        doc: "Logarithm of the modified Bessel function of order 0.",
+        example: ("log_bessel_i0(2.0)", "0.8239935414829563"),
+        vjp: Rule(|b, x, _, ct| {
+            let d = b.un(Prim::BesselRatio, x[0]);
+            vec![Some(b.mul(ct, d))]
+        }),
+        lower: K(Kernel::LogBesselI0),
+        callable: true,
+    },
+    PrimDef {
+        prim: Prim::BesselRatio,
+        name: "bessel_ratio",
+        sig: "(x: real) -> real",
+        doc: "The derivative of `log_bessel_i0`: the quotient of the modified Bessel functions of orders 1 and 0.",
+        example: ("bessel_ratio(2.0)", "0.697774657964008"),
+        vjp: Rule(|b, x, y, ct| {
+            // 1 - y / x - y^2, and 1/2 at 0.
+            let zero = b.prim(Prim::Eq, &[x[0], Atom::float(0.0)]);
+            let safe = b.select(zero, Atom::float(1.0), x[0]);
+            let q = b.div(y, safe);
+            let q = b.select(zero, Atom::float(0.5), q);
+            let s = b.un(Prim::Square, y);
+            let d = b.sub(Atom::float(1.0), q);
+            let d = b.sub(d, s);
+            vec![Some(b.mul(ct, d))]
+        }),
+        lower: K(Kernel::BesselRatio),
+        callable: true,
+    },
+    PrimDef {
+        prim: Prim::VonMisesCdf,
+        name: "von_mises_cdf",
+        sig: "(x: real, kappa: positive) -> real",
+        doc: "Distribution function of the von Mises distribution of mean 0 and concentration `kappa`: 0 at the angle -pi, 1 at pi, and by 1 more in each turn.",
+        example: ("von_mises_cdf(0.5, 2.0)", "0.7381922144185262"),
+        vjp: Rule(|b, x, _, ct| {
+            let density = von_mises_density(b, x[0], x[1]);
+            let dx = b.mul(ct, density);
+            let moves = b.prim(Prim::VonMisesDrawGrad, &[x[0], x[1]]);
+            let dk = b.mul(dx, moves);
+            vec![Some(dx), Some(b.neg(dk))]
+        }),
+        lower: K(Kernel::VonMisesCdf),
+        callable: true,
+    },
+    PrimDef {
+        prim: Prim::VonMisesQuantile,
+        name: "von_mises_quantile",
+        sig: "(p: unit, kappa: positive) -> real",
+        doc: "Inverse of `von_mises_cdf`, an angle between -pi and pi; NaN outside of [0, 1].",
+        example: ("von_mises_quantile(0.75, 2.0)", "0.5296631836806698"),
+        vjp: Rule(|b, x, y, ct| {
+            let density = von_mises_density(b, y, x[1]);
+            let moves = b.prim(Prim::VonMisesDrawGrad, &[y, x[1]]);
+            vec![Some(b.div(ct, density)), Some(b.mul(ct, moves))]
+        }),
+        lower: K(Kernel::VonMisesQuantile),
+        callable: true,
+    },
+    PrimDef {
+        prim: Prim::VonMisesDrawGrad,
+        name: "von_mises_draw_grad",
+        sig: "(x: real, kappa: positive) -> real",
+        doc: "How a von Mises angle `x` moves with its concentration: the derivative of `x` by `kappa` at constant `von_mises_cdf(x, kappa)`.",
+        example: ("von_mises_draw_grad(0.5, 2.0)", "-0.15552632465558092"),
+        vjp: NoVjp("second derivatives of `von_mises_cdf` with respect to its concentration are not implemented"),
+        lower: K(Kernel::VonMisesDrawGrad),
+        callable: true,
+    },
 ];
 
 /// `scale * exp(rate * x^2)`.
@@ -268,6 +352,16 @@ fn gamma_slopes(b: &mut Builder<Det>, x: &[Atom], ct: Atom) -> Vec<Option<Atom>>
     let moves = b.prim(Prim::GammaDrawGrad, &[a, x]);
     let da = b.mul(dx, moves);
     vec![Some(b.neg(da)), Some(dx)]
+}
+
+/// `exp(k cos x) / (2 pi I0(k))`.
+fn von_mises_density(b: &mut Builder<Det>, x: Atom, k: Atom) -> Atom {
+    let c = b.un(Prim::Cos, x);
+    let l = b.mul(k, c);
+    let norm = b.un(Prim::LogBesselI0, k);
+    let l = b.sub(l, norm);
+    let e = b.un(Prim::Exp, l);
+    b.mul(Atom::float(1.0 / (2.0 * PI)), e)
 }
 
 /// `y`, and `instead` where `x` is 0 and `y` is `pole`.

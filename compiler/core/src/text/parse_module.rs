@@ -4,7 +4,7 @@ use super::{
     lex::Tok,
     parse::{Cursor, Parsed, func},
 };
-use crate::{DetId, DistInst, EstId, Module, StrategyId, StrategyInst, StrategySide, Support};
+use crate::{DetId, DistId, DistInst, EstId, Module, StrategyId, StrategyInst, StrategySide, Support};
 use ppl_diag::{Diagnostic, FileId};
 
 /// Reads a module: items of the five kinds in any order, each kind numbered from 0 as it comes.
@@ -41,6 +41,7 @@ fn strategy(c: &mut Cursor) -> Parsed<StrategyInst> {
     let func = EstId(c.reference("est")?);
     let pathwise = c.eat_word("pathwise");
     let biased = c.eat_word("biased");
+    let relaxed = c.eat_word("relaxed");
     let mut sides = Vec::new();
     loop {
         if c.eat_word("also") {
@@ -51,7 +52,7 @@ fn strategy(c: &mut Cursor) -> Parsed<StrategyInst> {
             break;
         }
     }
-    Ok(StrategyInst { name, func, pathwise, biased, sides, span: start.to(c.last_span()) })
+    Ok(StrategyInst { name, func, pathwise, biased, relaxed, sides, span: start.to(c.last_span()) })
 }
 
 fn dist(c: &mut Cursor) -> Parsed<DistInst> {
@@ -70,12 +71,31 @@ fn dist(c: &mut Cursor) -> Parsed<DistInst> {
     let support = support(c)?;
     let log_density = det(c, "log_density")?;
     let sample = det(c, "sample")?;
+    let cdf = det(c, "cdf")?;
     let support_value = det(c, "support_value")?;
     let pathwise = c.eat_word("pathwise");
+    let mut divergences = Vec::new();
+    while c.eat_word("divergence") {
+        divergences.push((DistId(c.reference("dist")?), DetId(c.reference("det")?)));
+    }
     let auto = listed(c, "auto", |c| c.reference("strategy").map(StrategyId))?;
     let works_with = listed(c, "works_with", |c| c.text("a strategy's name"))?;
     c.punct("}")?;
-    Ok(DistInst { name, params, event, support, log_density, sample, pathwise, support_value, auto, works_with, span })
+    Ok(DistInst {
+        name,
+        params,
+        event,
+        support,
+        log_density,
+        sample,
+        cdf,
+        pathwise,
+        support_value,
+        divergences,
+        auto,
+        works_with,
+        span,
+    })
 }
 
 fn det(c: &mut Cursor, key: &str) -> Parsed<Option<DetId>> {

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     Address, Algorithm, AnyRandom, Atom, DetId, DetRandom, DistId, DistUse, EstId, EstRandom, GenId, GenRandom, Integral,
-    IntegralKind, Linalg, Op, PRIMS, Prim, Proposal, RandomOp, ReduceOp, Resampling, RngKind, Stage, StrategyId, StrategyUse,
+    IntegralKind, Linalg, LogWeight, Op, PRIMS, Prim, Proposal, RandomOp, ReduceOp, Resampling, RngKind, Stage, StrategyId,
+    StrategyUse,
 };
 use ppl_diag::{Diagnostic, Span, did_you_mean};
 
@@ -77,7 +78,7 @@ impl<S: Stage> FuncParser<'_, S> {
             "stop" => Op::Stop(self.atom()?),
             "call" => return self.call(at),
             "sample" | "factor" | "report" | "marginal" | "normalize" | "draw" | "path" | "log_density" | "score" | "sim"
-            | "density" | "continue" | "random" => {
+            | "density" | "log_weight" | "grad" | "continue" | "random" => {
                 let r = self.random(keyword)?;
                 return self.of_stage(r, keyword, at);
             }
@@ -155,13 +156,35 @@ impl<S: Stage> FuncParser<'_, S> {
                 AnyRandom::Est(EstRandom::Sim { callee, args: self.args()? })
             }
             "density" => {
-                let callee = GenId(self.c.reference("gen")?);
-                self.c.punct("(")?;
-                let args = if self.at_atom() { self.atoms()? } else { Vec::new() };
-                self.c.punct(";")?;
-                let trace = if self.at_atom() { self.atoms()? } else { Vec::new() };
-                self.c.punct(")")?;
+                let (callee, args, trace) = self.scored_program()?;
                 AnyRandom::Est(EstRandom::Density { callee, args, trace })
+            }
+            "grad" => {
+                let callee = EstId(self.c.reference("est")?);
+                self.c.punct("(")?;
+                let mut args = if self.at_atom() { self.atoms()? } else { Vec::new() };
+                self.c.punct(";")?;
+                let of = if self.at_atom() { self.atoms()? } else { Vec::new() };
+                self.c.punct(")")?;
+                let wrt = of.len();
+                args.extend(of);
+                AnyRandom::Est(EstRandom::Grad { callee, args, wrt })
+            }
+            "log_weight" => {
+                let (target, target_args, target_trace) = self.scored_program()?;
+                self.c.word("over")?;
+                let (guide, guide_args, guide_trace) = self.scored_program()?;
+                self.c.punct(",")?;
+                let log_q = self.atom()?;
+                AnyRandom::Est(EstRandom::LogWeight(Box::new(LogWeight {
+                    target,
+                    target_args,
+                    target_trace,
+                    guide,
+                    guide_args,
+                    guide_trace,
+                    log_q,
+                })))
             }
             "continue" => {
                 let x = self.atom()?;
@@ -169,6 +192,17 @@ impl<S: Stage> FuncParser<'_, S> {
             }
             _ => AnyRandom::Det(self.draw()?),
         })
+    }
+
+    /// `gen@0(args; trace)`.
+    fn scored_program(&mut self) -> Parsed<(GenId, Vec<Atom>, Vec<Atom>)> {
+        let callee = GenId(self.c.reference("gen")?);
+        self.c.punct("(")?;
+        let args = if self.at_atom() { self.atoms()? } else { Vec::new() };
+        self.c.punct(";")?;
+        let trace = if self.at_atom() { self.atoms()? } else { Vec::new() };
+        self.c.punct(")")?;
+        Ok((callee, args, trace))
     }
 
     /// `gen@0(args; 2 = %z) keep [0, 1] by importance 5 using gen@1(args) trace index dist@0 by strategy@0()`.

@@ -291,8 +291,22 @@ impl<S: Stage> Printer<'_, S> {
             EstRandom::Density { callee, args, trace } => {
                 format!("density {callee}({}; {})", self.atoms(args), self.atoms(trace))
             }
+            EstRandom::LogWeight(w) => format!(
+                "log_weight {}({}; {}) over {}({}; {}), {}",
+                w.target,
+                self.atoms(&w.target_args),
+                self.atoms(&w.target_trace),
+                w.guide,
+                self.atoms(&w.guide_args),
+                self.atoms(&w.guide_trace),
+                self.atom(&w.log_q)
+            ),
             EstRandom::Continue { x, fresh } => format!("continue {}{}", self.atom(x), flag(*fresh, "fresh")),
             EstRandom::Call { callee, args } => format!("call {callee}({})", self.atoms(args)),
+            EstRandom::Grad { callee, args, wrt } => {
+                let (fixed, of) = args.split_at(args.len().saturating_sub(*wrt));
+                format!("grad {callee}({}; {})", self.atoms(fixed), self.atoms(of))
+            }
         }
     }
 
@@ -333,7 +347,13 @@ impl<S: Stage> Printer<'_, S> {
                 | RandomView::Est(EstRandom::Sim { callee, .. } | EstRandom::Density { callee, .. }) => {
                     name(m.gens.get(callee.index()).map(|f| &f.name))
                 }
-                RandomView::Est(EstRandom::Call { callee, .. }) => name(m.ests.get(callee.index()).map(|f| &f.name)),
+                RandomView::Est(EstRandom::LogWeight(w)) => {
+                    let of = |g: crate::GenId| name(m.gens.get(g.index()).map(|f| &f.name));
+                    Some(format!("{} over {}", of(w.target)?, of(w.guide)?))
+                }
+                RandomView::Est(EstRandom::Call { callee, .. } | EstRandom::Grad { callee, .. }) => {
+                    name(m.ests.get(callee.index()).map(|f| &f.name))
+                }
                 RandomView::Gen(GenRandom::Factor(_) | GenRandom::Scale(_) | GenRandom::Report { .. })
                 | RandomView::Est(EstRandom::Continue { .. })
                 | RandomView::Det(_) => None,

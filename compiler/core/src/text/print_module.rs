@@ -21,13 +21,16 @@ fn dist(d: &DistInst) -> String {
     let params = list(&d.params, |(n, t)| format!("{}: {}", word(n), ty(t)));
     let mut out = format!("dist @{}({params}) -> {} {{\n", word(&d.name), ty(&d.event));
     out += &format!("  support {}\n", support(&d.support));
-    for (key, id) in [("log_density", d.log_density), ("sample", d.sample), ("support_value", d.support_value)] {
+    for (key, id) in [("log_density", d.log_density), ("sample", d.sample), ("cdf", d.cdf), ("support_value", d.support_value)] {
         if let Some(id) = id {
             out += &format!("  {key} {id}\n");
         }
     }
     if d.pathwise {
         out += "  pathwise\n";
+    }
+    for (other, f) in &d.divergences {
+        out += &format!("  divergence {other} {f}\n");
     }
     if !d.auto.is_empty() {
         out += &format!("  auto {}\n", list(&d.auto, ToString::to_string));
@@ -39,7 +42,7 @@ fn dist(d: &DistInst) -> String {
 }
 
 fn strategy(s: &StrategyInst) -> String {
-    let flags = [(s.pathwise, " pathwise"), (s.biased, " biased")];
+    let flags = [(s.pathwise, " pathwise"), (s.biased, " biased"), (s.relaxed, " relaxed")];
     let flags: String = flags.iter().filter(|f| f.0).map(|f| f.1).collect();
     let sides = s.sides.iter().map(|s| match s {
         StrategySide::Next(p) => format!(" next {p}"),

@@ -1,7 +1,7 @@
 //! Checking that a program means something.
 
 use crate::{
-    Address, Atom, Block, DetRandom, Est, EstRandom, Func, GenId, GenRandom, Module, Names, Op, RandomOp, RandomView, Stage,
+    Address, Atom, Block, Det, DetRandom, Est, EstRandom, Func, GenId, GenRandom, Module, Names, Op, RandomOp, RandomView, Stage,
     Stmt, Ty, Var,
     infer::{param_tys, result_tys, results, static_trace},
     text::stmt_head,
@@ -113,6 +113,7 @@ impl Module {
             let programs = [
                 ("log_density", d.log_density, std::iter::once(d.event.clone()).chain(params()).collect::<Vec<_>>(), Ty::FLOAT),
                 ("sample", d.sample, params().collect(), d.event.clone()),
+                ("cdf", d.cdf, std::iter::once(d.event.clone()).chain(params()).collect(), Ty::FLOAT),
                 ("support_value", d.support_value, std::iter::once(Ty::INT).chain(params()).collect(), d.event.clone()),
             ];
             for (what, id, takes, gives) in programs {
@@ -123,6 +124,17 @@ impl Module {
                 };
                 if param_tys(f) != Ok(takes) || results(f) != Ok(vec![gives]) {
                     fault(format!("`{what}` is `{}`, whose types do not fit", f.name));
+                }
+            }
+            for (other, id) in &d.divergences {
+                let Some(other) = self.dists.get(other.index()) else {
+                    fault(format!("its divergence is to {other}, which does not exist"));
+                    continue;
+                };
+                let takes: Vec<Ty> = params().chain(other.params.iter().map(|p| p.1.clone())).collect();
+                let fits = |f: &Func<Det>| param_tys(f) == Ok(takes) && results(f) == Ok(vec![Ty::FLOAT]);
+                if d.event != other.event || !self.dets.get(id.index()).is_some_and(fits) {
+                    fault(format!("its divergence to `{}` is {id}, whose types do not fit", other.name));
                 }
             }
             if d.pathwise && d.sample.is_none() {

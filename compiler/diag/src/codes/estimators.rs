@@ -57,10 +57,12 @@ pub(super) const CODES: &[CodeInfo] = &[
 |---|---|
 | `reparam` | a `sample` program that is smooth in the parameters |
 | `enumerate` | a finite support |
+| `implicit` | a `cdf` that is smooth in the value and the parameters |
 | `reinforce` | a log density, and a support that parameters don't move |
-| `measure_valued` | a program for the distribution: `flip`, `flip_logits`, `poisson` |
+| `measure_valued` | a program for the distribution, such as those for `flip`, `poisson`, `normal` and `gamma` |
+| `importance(r)` | a log density, and a distribution `r` of the same type on the same support |
 
-The note lists the strategies that work with this distribution, in the order in which the compiler prefers them. The same code reports distributions used for something that their declaration does not give: a draw without a `sample` program, a sum over a support that can't be listed."#,
+The note lists the strategies that work with this distribution, in the order in which the compiler prefers them. The same code reports distributions used for something that their declaration does not give: a draw without a `sample` program, a distribution function without a `cdf`, a sum over a support that can't be listed."#,
     },
     CodeInfo {
         code: Code("E0413"),
@@ -80,6 +82,30 @@ The log density of a program that loops over a minibatch is an estimate too: its
         code: Code("E0415"),
         name: "an objective is one number",
         page: r#"What is maximised or minimised, and what `expect { }` ends with, is one real number: not an array, not an int, not a program. Sum an array (`sum(..)`)."#,
+    },
+    CodeInfo {
+        code: Code("E0416"),
+        name: "a divergence that is not known",
+        page: r#"`kl(d1, d2)` is the Kullback-Leibler divergence in closed form, which a distribution declares from each other one for which there is one:
+
+```ppl
+dist rayleigh(sigma: positive) on positive {
+  log_density(x) = log(x) - 2 * log(sigma) - 0.5 * (x / sigma)^2
+  sample = sigma * sqrt(-2 * log(random_uniform()))
+  kl(rayleigh(s)) = 2 * log(s / sigma) + (sigma / s)^2 - 1
+}
+```
+
+Both distributions have the same type and the same support, as far as it is known before running: bounds and numbers of trials are data or numbers. The note lists the pairs that are declared.
+
+Where there is no closed form, estimate the divergence from draws, `log_density(d1, x) - log_density(d2, x)`; `analytic_elbo` does that for such choices by itself."#,
+    },
+    CodeInfo {
+        code: Code("E0417"),
+        name: "a trace of another program",
+        page: r#"`expected_log_weight(p, q, t)` averages the log weight over choices of `t` whose distributions in `q` are known, so `t` must be a trace that `q` has just drawn: `let (t, _) = sim(q)` in the same block, with the same arguments. For other traces, and for a `q` that is detached after the draw, `log_density(p, t) - log_density(q, t)` has another mean than what would stand for it.
+
+Draw the trace where it is used, or use log densities."#,
     },
     CodeInfo {
         code: Code("E0420"),
@@ -230,5 +256,20 @@ Report a bound beside it, `using adam(0.01), report(elbo)`, or use an objective 
         code: Code("E0472"),
         name: "a gradient that is not finite",
         page: "A draw of the gradient is NaN or infinite, so it has no mean that `ppl check-grad` could compare and no variance that `ppl tune` could measure. `ppl fit` from the same parameters explains which expression it comes from.",
+    },
+    CodeInfo {
+        code: Code("E0473"),
+        name: "a gradient of something drawn",
+        page: "`grad(e, x)` is the derivative of a value that is computed from `x`. A draw inside `e` would make it another value at each evaluation, and the derivative of one draw is not that of the expectation.\n\nDraw first and differentiate what is computed from the draw: `let (t, _) = sim(q)`, then `grad(log_density(p, t), t)`. Densities that are estimates (`marginal`, `normalize`, not by enumeration) draw as well, and have no gradient of this kind.",
+    },
+    CodeInfo {
+        code: Code("E0474"),
+        name: "a relaxed choice used as a discrete one",
+        page: "Strategies such as `straight_through`, `gumbel_softmax` and `rebar` go on with a number between 0 and 1 in place of a truth value, and with a point of the simplex in place of an index, so that derivatives flow through it. The rest of the program must then take such values: `real(b)`, `select(b, x, y)`, an element `table[z]`, products, sums and log densities are extended linearly between the values; a branch `if b { .. }` makes its choices or it doesn't, and can't be taken by half.\n\nWrite the use as arithmetic, `select(b, x, y)` in place of `if b { x } else { y }`, or give the choice a strategy that keeps it discrete: `enumerate`, `measure_valued`, `disarm`, `reinforce`.",
+    },
+    CodeInfo {
+        code: Code("E0475"),
+        name: "a biased strategy",
+        page: "The strategy of this choice is marked `biased strategy`: the mean of its gradient is not the gradient of the objective. A fit moves where the biased gradient leads, which may be somewhere else; `ppl check-grad` shows by how much the two differ here.\n\nThis is a warning. The compiler and `ppl tune` never pick such a strategy by themselves.",
     },
 ];

@@ -184,7 +184,14 @@ impl Printer<'_> {
             }
             ExprKind::Marginal { keep, program, by } => {
                 self.push("marginal { ");
-                self.list(keep, |p, a| p.address(a));
+                self.list(keep, |p, k| match k {
+                    Kept::Address(a) => p.address(a),
+                    Kept::Latents(t) => {
+                        p.push("latents(");
+                        p.expr(t, EXPR);
+                        p.push(")");
+                    }
+                });
                 self.push(" } of ");
                 self.expr(program, MODIFIED);
                 self.by(by.as_deref());

@@ -268,7 +268,8 @@ impl<'m> Lower<'m> {
             this.lanes = lanes.iter().map(|l| Lane { index: fb.param("i", Ty::INT).into(), ..*l }).collect();
             let results = if draw {
                 let dist = DistUse { dist: dist.dist, args: params[..dist.args.len()].to_vec() };
-                this.draw(&mut fb, &dist, true, span)
+                let x = this.draw(&mut fb, &dist, true, span);
+                relaxed(&mut fb, this.module.dist(dist.dist), &x, continued(f, &f.body))
             } else {
                 Cx::new(f, &params).block(&mut fb, this, &f.body)
             };
@@ -278,7 +279,8 @@ impl<'m> Lower<'m> {
         let (draw, whole) = (make(self, true), make(self, false));
         self.origins = origins;
         self.lanes = lanes;
-        let ty = self.module.dist(dist.dist).event.clone();
+        let event = self.module.dist(dist.dist).event.clone();
+        let ty = continued(f, &f.body).unwrap_or(event);
         let args = [args, &self.indices()].concat();
         self.plans.push(plan(PlanKind::Whole { whole, draw }));
         let op = MidRandom::Split { plan: self.plans.len() - 1, args };
@@ -316,7 +318,11 @@ impl Hook<Est, Mid> for Lower<'_> {
                 self.next += usize::from(fresh.is_some());
                 vec![b.emit1(Op::Random(MidRandom::Again { x: cx.atom(*x), fresh }), "k", Ty::FLOAT)]
             }
-            EstRandom::Sim { .. } | EstRandom::Density { .. } | EstRandom::Call { .. } => {
+            EstRandom::Sim { .. }
+            | EstRandom::Density { .. }
+            | EstRandom::LogWeight(_)
+            | EstRandom::Call { .. }
+            | EstRandom::Grad { .. } => {
                 self.errors.push(
                     Diagnostic::error(Code("E0901"), "strategies met a program that had not been inlined")
                         .label(stmt.span, "here"),
@@ -402,6 +408,29 @@ fn flat_det(module: &Module, id: DetId, depth: usize) -> Func<Det> {
     let (mut f, _) = b.into_parts();
     f.body.stmts = stmts;
     f
+}
+
+/// The type that a strategy's program continues with.
+fn continued(f: &Func<Est>, block: &Block<Est>) -> Option<Ty> {
+    block.stmts.iter().find_map(|s| match &s.op {
+        Op::Random(EstRandom::Continue { x, .. }) => Some(f.atom_ty(*x)),
+        op => ppl_core::op_blocks(op).into_iter().find_map(|b| continued(f, b)),
+    })
+}
+
+/// A draw as the strategy hands it on: as reals, if it does so.
+fn relaxed(b: &mut Builder<Mid>, d: &ppl_core::DistInst, x: &[Atom], as_ty: Option<Ty>) -> Vec<Atom> {
+    let mut out = x.to_vec();
+    if let ([x], Some(ty)) = (&mut out[..], as_ty)
+        && ty.dtype == DType::Float
+        && d.event.dtype != DType::Float
+    {
+        *x = match (&d.support, d.support.size()) {
+            (ppl_core::Support::Integers { lo, .. }, Some(len)) => crate::relax::one_hot(b, *x, *lo, len),
+            _ => b.un(Prim::ToReal, *x),
+        };
+    }
+    out
 }
 
 /// A drawn value: no gradient flows through it, but unlike what an author puts under `stop` it is a cost of the choices that it depends on.

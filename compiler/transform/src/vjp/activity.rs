@@ -1,6 +1,6 @@
 //! Which variables a derivative can flow through.
 
-use ppl_core::{Atom, Block, DType, Det, Func, Op, Stmt, Var, Vjp, free_vars, op_atoms, op_blocks};
+use ppl_core::{Atom, Block, DType, Det, DetRandom, Func, Op, RngKind, Stmt, Var, Vjp, free_vars, op_atoms, op_blocks};
 use std::collections::HashSet;
 
 /// Real variables of `body`, at any depth, that depend differentiably on `params` (which are included).
@@ -86,6 +86,11 @@ impl Forward<'_> {
                     if self.has(from) {
                         self.insert(*out);
                     }
+                }
+            }
+            Op::Random(DetRandom { kind: RngKind::Gamma, args, .. }) => {
+                if args.iter().any(|a| self.has(*a)) {
+                    stmt.outs.iter().for_each(|v| self.insert(*v));
                 }
             }
             Op::Stop(_) | Op::Random(_) | Op::Iota { .. } | Op::Minibatch { .. } | Op::ArgMax { .. } => {}

@@ -1,7 +1,7 @@
 //! The reverse sweep over a block, and the adjoints of operations that move or add elements.
 
 use super::VjpError;
-use ppl_core::{Atom, Builder, Det, Op, Prim, ReduceOp, Stmt, Ty, Var, Vjp};
+use ppl_core::{Atom, Builder, Det, DetRandom, Op, Prim, ReduceOp, RngKind, Stmt, Ty, Var, Vjp};
 use ppl_diag::Span;
 use std::collections::{HashMap, HashSet};
 
@@ -116,6 +116,19 @@ impl Reverse {
                 self.accumulate(cts, *x, c);
             }
             Op::Linalg(op, args) => self.linalg(*op, args, out, ct, cts),
+            // A gamma draw moves with its shape, at a constant distribution function.
+            Op::Random(DetRandom { kind: RngKind::Gamma, args, .. }) => {
+                let shape = self.shape(out);
+                let own = self.shape(args[0]);
+                let a = if own == shape { args[0] } else { self.b.full(args[0], &shape) };
+                let moves = self.b.prim(Prim::GammaDrawGrad, &[a, out]);
+                let mut c = self.b.mul(ct, moves);
+                if own != shape {
+                    let axes: Vec<usize> = (0..shape.len()).collect();
+                    c = self.b.reduce(ReduceOp::Sum, c, &axes);
+                }
+                self.accumulate(cts, args[0], c);
+            }
             Op::Map { .. } => {
                 return Err(VjpError::new(stmt.span, "map", "independent iterations are batched before derivatives are taken"));
             }
@@ -138,12 +151,6 @@ impl Reverse {
             Vjp::Zero => return Ok(()),
             Vjp::None(reason) => return Err(VjpError::new(span, prim.name(), reason)),
             Vjp::Rule(rule) => rule,
-            Vjp::Partial { rule, missing } => {
-                if let Some((_, reason)) = missing.iter().find(|(i, _)| self.is_active(args[*i])) {
-                    return Err(VjpError::new(span, prim.name(), *reason));
-                }
-                rule
-            }
         };
         let list = rule(&mut self.b, args, out, ct);
         for (x, c) in args.iter().zip(list) {

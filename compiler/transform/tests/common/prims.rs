@@ -37,6 +37,46 @@ fn gamma_draw_grad(a: f64, x: f64) -> f64 {
     -da / density
 }
 
+/// The derivative of a beta draw by its first pseudo-count, likewise.
+fn beta_draw_grad(a: f64, b: f64, x: f64) -> f64 {
+    let h = 1e-4;
+    let f = |a: f64| beta::beta_reg(a, b, x);
+    let da = (8.0 * (f(a + h) - f(a - h)) - (f(a + 2.0 * h) - f(a - 2.0 * h))) / (12.0 * h);
+    -da / ((a - 1.0) * x.ln() + (b - 1.0) * (-x).ln_1p() - beta::ln_beta(a, b)).exp()
+}
+
+/// The modified Bessel function of order `n`, by the trapezoid rule, which is exact for periodic functions.
+fn bessel_i(n: f64, x: f64) -> f64 {
+    let t = |i: i32| f64::from(i) * std::f64::consts::PI / 60.0;
+    (0..120).map(|i| (x * t(i).cos()).exp() * (n * t(i)).cos()).sum::<f64>() / 120.0
+}
+
+/// The distribution function of the von Mises distribution, by its Fourier series.
+fn von_mises_cdf(x: f64, k: f64) -> f64 {
+    let term = |j: i32| bessel_i(f64::from(j), k) * (f64::from(j) * x).sin() / f64::from(j);
+    0.5 + x / std::f64::consts::TAU + (1..50).map(term).sum::<f64>() / (std::f64::consts::PI * bessel_i(0.0, k))
+}
+
+fn von_mises_quantile(p: f64, k: f64) -> f64 {
+    let (mut lo, mut hi) = (-std::f64::consts::PI, std::f64::consts::PI);
+    for _ in 0..60 {
+        let y = 0.5 * (lo + hi);
+        if von_mises_cdf(y, k) > p {
+            hi = y;
+        } else {
+            lo = y;
+        }
+    }
+    0.5 * (lo + hi)
+}
+
+fn von_mises_draw_grad(x: f64, k: f64) -> f64 {
+    let h = 1e-4;
+    let f = |k: f64| von_mises_cdf(x, k);
+    let dk = (8.0 * (f(k + h) - f(k - h)) - (f(k + 2.0 * h) - f(k - 2.0 * h))) / (12.0 * h);
+    -dk * std::f64::consts::TAU * bessel_i(0.0, k) / (k * x.cos()).exp()
+}
+
 /// The primitive's value.
 pub fn eval(p: Prim, x: &[f64]) -> f64 {
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
@@ -117,6 +157,12 @@ pub fn eval(p: Prim, x: &[f64]) -> f64 {
             }
         }
         Prim::GammaDrawGrad => gamma_draw_grad(x[0], x[1]),
+        Prim::BetaDrawGrad => beta_draw_grad(x[0], x[1], x[2]),
+        Prim::LogBesselI0 => bessel_i(0.0, x[0]).ln(),
+        Prim::BesselRatio => bessel_i(1.0, x[0]) / bessel_i(0.0, x[0]),
+        Prim::VonMisesCdf => von_mises_cdf(x[0], x[1]),
+        Prim::VonMisesQuantile => von_mises_quantile(x[0], x[1]),
+        Prim::VonMisesDrawGrad => von_mises_draw_grad(x[0], x[1]),
         Prim::Lt => t(x[0] < x[1]),
         Prim::Le => t(x[0] <= x[1]),
         Prim::Gt => t(x[0] > x[1]),

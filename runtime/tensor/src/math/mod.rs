@@ -4,3 +4,4 @@ pub(crate) mod beta;
 pub(crate) mod gamma;
 pub(crate) mod incomplete;
 pub(crate) mod normal;
+pub(crate) mod von_mises;

@@ -2,7 +2,7 @@
 
 use super::{Binary, Pair, Ternary, Unary};
 use crate::float::Float;
-use crate::math::{beta, gamma, incomplete, normal};
+use crate::math::{beta, gamma, incomplete, normal, von_mises};
 
 macro_rules! unary {
     ($($(#[$doc:meta])* $name:ident, $x:ident => $value:expr $(, rare $rare:expr => $slow:expr)?;)*) => {
@@ -76,6 +76,8 @@ unary! {
     NormalCdf, x => T::lit(normal::normal_cdf(x.wide()));
     LogNormalCdf, x => T::lit(normal::log_normal_cdf(x.wide()));
     NormalQuantile, x => T::lit(normal::normal_quantile(x.wide()));
+    LogBesselI0, x => T::lit(von_mises::log_bessel_i0(x.wide()));
+    BesselRatio, x => T::lit(von_mises::bessel_ratio(x.wide()));
     Floor, x => x.floor_();
     Ceil, x => x.ceil_();
     Round, x => x.round_();
@@ -94,6 +96,9 @@ binary! {
     GammaQ, a, x => T::lit(incomplete::gamma_q(a.wide(), x.wide()));
     Lbeta, a, b => T::lit(beta::lbeta(a.wide(), b.wide()));
     GammaDrawGrad, a, x => T::lit(incomplete::gamma_draw_grad(a.wide(), x.wide()));
+    VonMisesCdf, x, k => T::lit(von_mises::von_mises_cdf(x.wide(), k.wide()));
+    VonMisesQuantile, p, k => T::lit(von_mises::von_mises_quantile(p.wide(), k.wide()));
+    VonMisesDrawGrad, x, k => T::lit(von_mises::von_mises_draw_grad(x.wide(), k.wide()));
 }
 
 /// I_x(a, b).
@@ -102,6 +107,15 @@ impl Ternary for BetaInc {
     #[inline(always)]
     fn eval<T: Float>(a: T, b: T, x: T) -> T {
         T::lit(beta::beta_inc(a.wide(), b.wide(), x.wide()))
+    }
+}
+
+/// dx/da at constant I_x(a, b).
+pub(super) struct BetaDrawGrad;
+impl Ternary for BetaDrawGrad {
+    #[inline(always)]
+    fn eval<T: Float>(a: T, b: T, x: T) -> T {
+        T::lit(beta::beta_draw_grad(a.wide(), b.wide(), x.wide()))
     }
 }
 

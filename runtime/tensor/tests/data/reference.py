@@ -53,6 +53,58 @@ def gamma_draw_grad(a, x):
     return -d / m.exp((a - 1) * m.log(x) - x - m.loggamma(a))
 
 
+def vm_density(t, k):
+    return m.exp(k * m.cos(t)) / (2 * m.pi * m.besseli(0, k))
+
+
+def von_mises_cdf(x, k):
+    turns = m.floor((x + m.pi) / (2 * m.pi))
+    y = x - 2 * m.pi * turns
+    if y > 0:
+        return turns + 1 - left(-y, k)
+    return turns + left(y, k)
+
+
+def panels(lo, hi, k):
+    # Where the integrand is not negligible, in steps of its scale.
+    lo = max(lo, hi - 60 / m.sqrt(k + 1))
+    n = 2 + int((hi - lo) * m.sqrt(k + 1))
+    return m.linspace(lo, hi, n + 1)
+
+
+def left(y, k):
+    return m.quad(lambda t: vm_density(t, k), panels(-m.pi, y, k))
+
+
+def von_mises_draw_grad(x, k):
+    a = m.besseli(1, k) / m.besseli(0, k)
+    y = -abs(x)
+    d = m.quad(lambda t: (a - m.cos(t)) * m.exp(k * (m.cos(t) - m.cos(y))), panels(-m.pi, y, k))
+    return d if x <= 0 else -d
+
+
+def von_mises_quantile(p, k):
+    # From the angle that the point was made from, which is as good as 16 digits.
+    y = mpf(STARTS[float(p), float(k)])
+    return y - (von_mises_cdf(y, k) - p) / vm_density(y, k)
+
+
+STARTS = {}
+
+
+def quantile_point(y, k):
+    p = float(von_mises_cdf(mpf(y), mpf(k)))
+    STARTS[p, k] = y
+    return p, k
+
+
+def beta_draw_grad(a, b, x):
+    h = mpf(10) ** -20
+    f = lambda a: m.betainc(a, b, 0, x, regularized=True)
+    d = (f(a + h) - f(a - h)) / (2 * h)
+    return -d / (m.power(x, a - 1) * m.power(1 - x, b - 1) / m.beta(a, b))
+
+
 def span(n, *fs):
     return [f() for _ in range(n) for f in fs]
 
@@ -109,6 +161,18 @@ for _ in range(40):
     mean = a / (a + b)
     TRIPLES.append((a, b, min(max(mean + U(-3, 3) * (mean * (1 - mean) / (a + b)) ** 0.5, 0.001), 0.999)))
 cases["beta_inc"] = (lambda a, b, x: m.betainc(a, b, 0, x, regularized=True), TRIPLES)
+cases["log_bessel_i0"] = (lambda x: m.log(m.besseli(0, x)), span(40, lambda: log_uniform(-6, 1.4), lambda: U(-40, 40), lambda: log_uniform(1, 4)))
+cases["bessel_ratio"] = (lambda x: m.besseli(1, x) / m.besseli(0, x), span(40, lambda: log_uniform(-6, 1.4), lambda: U(-40, 40), lambda: log_uniform(1, 4)))
+ANGLES = [(U(-3.14, 3.14), log_uniform(-3, 1)) for _ in range(60)]
+for _ in range(40):
+    k = log_uniform(0, 4)
+    ANGLES.append((U(-3, 3) * min(1, 2 / k ** 0.5), k))
+cases["von_mises_cdf"] = (von_mises_cdf, ANGLES + [(U(-20, 20), U(0.1, 5)) for _ in range(10)])
+cases["von_mises_draw_grad"] = (von_mises_draw_grad, ANGLES)
+mp.dps = 40
+cases["von_mises_quantile"] = (von_mises_quantile, [quantile_point(y, k) for y, k in ANGLES if y < 1])
+mp.dps = 60
+cases["beta_draw_grad"] = (beta_draw_grad, TRIPLES)
 
 with open("reference.tsv", "w") as out:
     for name, (f, points) in cases.items():
@@ -117,6 +181,10 @@ with open("reference.tsv", "w") as out:
             mp.dps = 700 if any(abs(x) > 1e5 for x in p) else 60
             if name == "gamma_draw_grad":
                 mp.dps = 160
+            if name == "beta_draw_grad":
+                mp.dps = 60
+            if name.startswith("von_mises"):
+                mp.dps = 40
             if name == "erf_inv":
                 mp.dps = 40
             v = f(*(mpf(x) for x in p))
