@@ -98,7 +98,7 @@ fn what_is_picked_is_text_to_paste() {
     assert!(EXACT.contains(&b.as_str()) && ["reparam", "control_variate"].contains(&x.as_str()), "{v:#}");
     let guide = v["source"]["guide"].as_str().unwrap();
     assert!(
-        guide.starts_with("guide(0.8) by { ") && guide.contains(&format!("b: {b}")) && guide.contains("x: reparam"),
+        guide.starts_with("guide(0.8) by { ") && guide.contains(&format!("b: {b}")) && guide.contains(&format!("x: {x}")),
         "{guide}"
     );
     // Both forms do what they say.
@@ -207,4 +207,20 @@ fn wrong_usage_is_told() {
     }
     let ran = ppl(dir.path(), &["tune", "m.ppl", "--data", IMG, "--by", "bright=enumerate"], "");
     assert!(ran.code == 1 && ran.err.contains("E0412"), "{}", ran.err);
+}
+
+#[test]
+fn biased_strategies_are_listed_and_taken_only_if_allowed() {
+    let text = "param p: real = 0.3\n\
+        biased strategy nothing for d (k) = k(draw d)\n\
+        gen guide() { b ~ flip_logits(p) by reinforce }\n\
+        objective o() = expect { let (t, _) = sim(guide()); if t.b { 3.0 } else { 1.0 } }\nfit maximize o()\n";
+    let v = tuned(text, &["--draws", "200", "--warmup", "10"]);
+    let row = strategy(&v, "b", "nothing");
+    assert_eq!((row["status"].as_str(), row["biased"].as_bool()), (Some("biased"), Some(true)), "{v:#}");
+    assert!(EXACT.contains(&choice(&v, "b")["picked"].as_str().unwrap()), "{v:#}");
+    // Without a gradient there is no variance: the fastest of all.
+    let v = tuned(text, &["--draws", "200", "--warmup", "10", "--allow-biased"]);
+    let row = strategy(&v, "b", "nothing");
+    assert_eq!((row["status"].as_str(), row["variance"].as_f64()), (Some("measured"), Some(0.0)), "{v:#}");
 }

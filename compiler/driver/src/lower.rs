@@ -126,8 +126,8 @@ fn flat(program: &Program, entry: &Entry, cx: &mut Cx) -> Result<Func<Est>, Vec<
     let func = program.module.est(entry.func);
     cx.show("core", || program.module.to_string());
     let (f, remarks) = cx.time("inline", || inline_with_remarks(&program.module, func))?;
-    remark(&mut cx.eliminations, remarks.eliminations);
-    remark(&mut cx.divergences, remarks.divergences);
+    note(&mut cx.eliminations, remarks.eliminations);
+    note(&mut cx.divergences, remarks.divergences);
     cx.show("inline", || f.to_string());
     Ok(f)
 }
@@ -206,7 +206,7 @@ pub fn analyse(program: &Program, cx: &mut Cx) -> Result<Vec<Chosen>, Vec<Diagno
         for goal in &plan.goals {
             let out = flat(program, &goal.objective, cx).and_then(|f| surrogate(program, &f, &learns(goal), cx));
             match out {
-                Ok((_, _, _, c)) => note(&mut chosen, c),
+                Ok((_, _, _, c)) => note_choices(&mut chosen, c),
                 Err(e) => errors.extend(e),
             }
         }
@@ -254,19 +254,18 @@ fn learns(goal: &Goal) -> Vec<bool> {
     goal.objective.inputs.iter().map(|g| matches!(g, Global::Param(i) if goal.over.contains(i))).collect()
 }
 
-/// Adds what is not noted yet.
-fn remark<T: PartialEq>(noted: &mut Vec<T>, new: Vec<T>) {
+/// Adds what is not noted yet: goals share choices.
+fn note<T: PartialEq>(noted: &mut Vec<T>, new: Vec<T>) {
     let new: Vec<T> = new.into_iter().filter(|c| !noted.contains(c)).collect();
     noted.extend(new);
 }
 
-/// Adds choices that are not noted yet: goals share theirs.
-fn note(chosen: &mut Vec<Chosen>, new: Vec<Chosen>) {
+/// As [`note`]; learned parameters may reach a choice in one goal only.
+fn note_choices(noted: &mut Vec<Chosen>, new: Vec<Chosen>) {
     for c in new {
-        // Learned parameters may reach it in one goal only.
-        match chosen.iter_mut().find(|d| c == Chosen { reached: c.reached, ..(**d).clone() }) {
+        match noted.iter_mut().find(|d| c == Chosen { reached: c.reached, ..(**d).clone() }) {
             Some(d) => d.reached |= c.reached,
-            None => chosen.push(c),
+            None => noted.push(c),
         }
     }
 }
@@ -412,7 +411,7 @@ pub fn lower_fit(
         let also = sides.iter().position(|s| *s == SideOf::Also).map(|k| 1 + k);
         let sums: Vec<usize> = std::iter::once(0).chain(also).collect();
         let reference = mean(&reference, &sums, plan.particles);
-        note(&mut chosen, c);
+        note_choices(&mut chosen, c);
         cx.show("smooth", || flat.to_string());
         cx.show("strategies", || reference.to_string());
         let mut f = reference.clone();
