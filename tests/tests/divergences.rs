@@ -48,7 +48,7 @@ fn applied(d: &Dist, second: bool) -> String {
                 ("real", 0, _) => pick("0.4", "-0.3"),
                 ("positive", 0, _) if k % 2 == 0 => pick("1.7", "1.2"),
                 ("positive", 0, _) => pick("0.8", "2.1"),
-                ("unit", 0, _) => pick("0.35", "0.6"),
+                ("unit", 0, _) => pick("0.35", "0.25"),
                 ("int", 0, _) => "4".to_string(),
                 ("simplex", 1, _) => pick("[0.2, 0.5, 0.3]", "[0.4, 0.25, 0.35]"),
                 ("positive", 1, _) => pick("[1.5, 1.2, 2.0]", "[1.9, 2.2, 1.4]"),

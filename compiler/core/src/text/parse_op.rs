@@ -77,8 +77,8 @@ impl<S: Stage> FuncParser<'_, S> {
             }
             "stop" => Op::Stop(self.atom()?),
             "call" => return self.call(at),
-            "sample" | "factor" | "report" | "marginal" | "normalize" | "draw" | "path" | "log_density" | "score" | "sim"
-            | "density" | "log_weight" | "grad" | "continue" | "random" => {
+            "sample" | "factor" | "scale" | "report" | "marginal" | "normalize" | "draw" | "path" | "log_density" | "score"
+            | "sim" | "density" | "log_weight" | "grad" | "continue" | "random" => {
                 let r = self.random(keyword)?;
                 return self.of_stage(r, keyword, at);
             }
