@@ -44,7 +44,10 @@ fn of(program: &Program, data: &[Input], lets: &[Input], params: &[Input], input
 impl Fitted {
     /// Checks and lowers the fit of a model; parameters start at their initial values.
     pub fn new(model: &Model, overrides: &FitOverrides, steps: Option<u64>) -> Result<Fitted, Failure> {
-        let program = model.check(overrides)?;
+        Fitted::of_program(model, model.check(overrides)?, steps)
+    }
+
+    fn of_program(model: &Model, program: Program, steps: Option<u64>) -> Result<Fitted, Failure> {
         let (code, steps) = model.lower(&program, steps)?;
         let data: Vec<Input> =
             program.data.iter().map(|d| model.arrays.get(&d.name).map_or(Vec::new(), |a| a.to_f64())).collect();
@@ -63,6 +66,12 @@ impl Fitted {
             })
             .collect();
         Ok(Fitted { program, code, steps, data, lets, params })
+    }
+
+    /// As [`Fitted::new`], for one step, of a program with warnings.
+    pub fn warned(model: &Model) -> Result<Fitted, Failure> {
+        let program = model.check_with_warnings(&FitOverrides::default())?;
+        Fitted::of_program(model, program, Some(1))
     }
 
     /// Values of an entry's inputs.
@@ -106,6 +115,21 @@ impl Fitted {
         for p in own.chain(self.code.carried.iter().copied()).collect::<Vec<_>>() {
             self.params[p].fill(x);
         }
+    }
+
+    /// Trains what strategies learn and remember, for about `steps` steps; the parameters of the objective stay where they are, but for a few steps at a time.
+    pub fn settle(&mut self, steps: usize) -> Result<(), String> {
+        const ROUND: usize = 50;
+        let objective: Vec<usize> =
+            self.code.learned.iter().zip(&self.code.own).filter(|(_, own)| **own).map(|(p, _)| *p).collect();
+        let start: Vec<Input> = objective.iter().map(|p| self.params[*p].clone()).collect();
+        for round in 0..steps / ROUND {
+            self.run(Precision::F64, 11 + round as u64, ROUND)?;
+            for (p, x) in objective.iter().zip(&start) {
+                self.params[*p].clone_from(x);
+            }
+        }
+        Ok(())
     }
 
     /// The step's inputs before the first step.

@@ -9,7 +9,9 @@
 
 pub mod blocks;
 pub mod engine;
+pub mod estimators;
 pub mod fitting;
+pub mod library;
 pub mod model;
 pub mod render;
 pub mod timing;

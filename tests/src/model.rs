@@ -115,6 +115,15 @@ impl Model {
         Err(Failure { map: self.source.map.clone(), diagnostics: checked.diagnostics })
     }
 
+    /// The checked program, whatever the compiler warns of.
+    pub fn check_with_warnings(&self, overrides: &FitOverrides) -> Result<Program, Failure> {
+        let checked = check_source(&self.source, Some(self.shapes.clone()), overrides);
+        if checked.diagnostics.iter().all(|d| d.severity == ppl_diag::Severity::Warning) {
+            return Ok(checked.program);
+        }
+        Err(Failure { map: self.source.map.clone(), diagnostics: checked.diagnostics })
+    }
+
     /// Everything that the fit of `program` runs, for `steps` steps (those of the file where absent).
     pub fn lower(&self, program: &Program, steps: Option<u64>) -> Result<(FitCode, u64), Failure> {
         let failure = |diagnostics| Failure { map: self.source.map.clone(), diagnostics };

@@ -107,36 +107,9 @@ fn example((code, value): (&str, &str)) -> String {
     if value.is_empty() { format!("`{code}`") } else { format!("`{code}` is `{value}`") }
 }
 
-/// Fields that close the comment of a strategy.
-const FIELDS: [&str; 5] = ["Equation", "Bias", "Needs", "Cost", "Reference"];
-
+/// Whether a line of a comment is a field of an estimator.
 fn is_field(line: &str) -> bool {
-    FIELDS.iter().any(|f| line.strip_prefix(f).is_some_and(|rest| rest.starts_with(": ")))
-}
-
-/// The first declaration of each strategy says what it computes, whether it is biased, what it needs and costs, and where it comes from.
-#[test]
-fn strategies_are_documented_by_fields() {
-    let mut known = BTreeSet::new();
-    for f in ppl_stdlib::PRELUDE {
-        let mut doc: Vec<&str> = Vec::new();
-        for line in f.text.lines() {
-            if let Some(text) = line.strip_prefix("##") {
-                doc.push(text.trim());
-                continue;
-            }
-            if let Some(head) = line.strip_prefix("strategy ") {
-                let name = head.split(['(', ' ']).next().unwrap_or(head);
-                let fields: Vec<&str> = doc.iter().filter(|l| is_field(l)).filter_map(|l| l.split(':').next()).collect();
-                assert!(!doc.is_empty() && !is_field(doc[0]), "`{head}` says what it is");
-                if known.insert(name.to_string()) || !fields.is_empty() {
-                    assert_eq!(fields, FIELDS, "`{head}`");
-                }
-            }
-            doc.clear();
-        }
-    }
-    assert!(known.len() >= 18, "{known:?}");
+    line.split_once(": ").is_some_and(|(name, _)| ppl_tests::estimators::FIELDS.iter().any(|f| f.contains(&name)))
 }
 
 #[test]
@@ -149,7 +122,7 @@ fn library_page_is_fresh() {
         let mut doc: Vec<String> = Vec::new();
         let mut first = true;
         for line in f.text.lines() {
-            let declares = ["dist ", "strategy ", "objective ", "gen ", "fn "].iter().any(|k| line.starts_with(k));
+            let declares = ["dist ", "strategy ", "biased strategy ", "objective ", "gen ", "fn "].iter().any(|k| line.starts_with(k));
             if let Some(text) = line.strip_prefix("##") {
                 let text = text.trim();
                 doc.push(if is_field(text) { format!("- {text}") } else { text.to_string() });
@@ -159,7 +132,7 @@ fn library_page_is_fresh() {
                 let head = line.split(" {").next().unwrap_or(line);
                 let head = head.split(" = ").next().unwrap_or(head).trim();
                 let head = match line.split_once(" (k)") {
-                    Some((strategy, _)) if line.starts_with("strategy") => &format!("{strategy} (k)"),
+                    Some((strategy, _)) if line.contains("strategy ") => &format!("{strategy} (k)"),
                     _ if head.contains(')') => head,
                     _ => line,
                 };
@@ -192,6 +165,29 @@ fn library_page_is_fresh() {
         let _ = writeln!(out, "- `{}{}` {}{error} Example: {}.", p.name, p.sig, p.doc, example(p.example));
     }
     bless(&root().join("spec/library.md"), &out).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn estimator_pages_are_fresh() {
+    let folder = root().join("spec/estimators");
+    let measured = read(&folder.join("measured.json"));
+    let made = ppl_tests::estimators::pages::pages(&measured).unwrap_or_else(|e| panic!("{e}"));
+    for (name, text) in &made {
+        let path = folder.join(name);
+        if std::env::var_os("PPL_BLESS").is_some() {
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder for the pages");
+        }
+        bless(&path, text).unwrap_or_else(|e| panic!("{e}"));
+    }
+    let mut there = Vec::new();
+    files(&folder, &["md", "svg"], &mut there);
+    let stale: Vec<_> = there.iter().filter(|p| !made.iter().any(|(n, _)| folder.join(n) == **p)).collect();
+    assert!(stale.is_empty(), "made from nothing any more: {stale:?}");
+    for e in ppl_tests::estimators::entries() {
+        let fields: Vec<&str> = e.fields.iter().map(|(n, _)| n.as_str()).collect();
+        assert_eq!(fields, ppl_tests::estimators::FIELDS[e.kind as usize], "`{}`", e.name);
+        assert!(!e.about.is_empty(), "`{}` says what it is", e.name);
+    }
 }
 
 /// Codes in string literals of a text, such as `"E0412"`.

@@ -44,15 +44,6 @@ fn below(what: &str, a: &Moments, b: &Moments) {
     assert!(x + 4.0 * dx.hypot(dy) < y, "{what}: {x} +- {dx} against {y} +- {dy}");
 }
 
-/// Trains what strategies learn for themselves; the first parameter stays where it is, but for a few steps at a time.
-fn train(f: &mut Fitted, steps: usize) {
-    let start = f.params[0].clone();
-    for round in 0..steps / 50 {
-        f.run(Precision::F64, 11 + round as u64, 50).expect("a fit");
-        f.params[0].clone_from(&start);
-    }
-}
-
 /// The toy's mean and its derivative.
 fn truth() -> (f64, f64) {
     let p = 1.0 / (1.0 + (-0.2f64).exp());
@@ -76,7 +67,7 @@ fit model() with guide() using adam(0.01), particles 1",
                 .join(";  "),
         );
         let mut f = fitted(&text);
-        train(&mut f, steps);
+        f.settle(steps).expect("a fit");
         moments(&f, 40_000).1
     };
     let (reinforce, rebar, relax) = (of("reinforce", 0), of("rebar(1.0)", 0), of("relax", 2500));
@@ -87,7 +78,7 @@ fit model() with guide() using adam(0.01), particles 1",
 #[test]
 fn relax_is_unbiased_after_training() {
     let mut f = toy("relax");
-    train(&mut f, 2500);
+    f.settle(2500).expect("a fit");
     let (v, s) = moments(&f, 40_000);
     let (value, slope) = truth();
     let z = |m: &Moments, want| z_score(m.mean(), m.standard_error(), want, 0.0, 1e-9, 1.0).abs();

@@ -180,13 +180,17 @@ impl<S: ElabStage> FnElab<'_, S> {
             return None;
         }
         if given.event != own.event || given.support != own.support || given.support.is_dynamic() {
+            let values = |d: &DistInst| {
+                let ty = Arr::from_ty(Atom::int(0), &d.event).show();
+                format!("`{}` has values of type `{ty}`, support: {}", d.name, d.support)
+            };
             self.report(
                 Diagnostic::error(
                     codes::STRATEGY_NOT_FOR_DIST,
                     format!("`{}` draws from a distribution of other values", n.name),
                 )
-                .label(r.span, format!("`{}` has values of type `{}`, support: {}", given.name, given.event, given.support))
-                .label(d.span, format!("`{}` has values of type `{}`, support: {}", own.name, own.event, own.support))
+                .label(r.span, values(&given))
+                .label(d.span, values(&own))
                 .help("give it a distribution of the same type on the same support"),
             );
             return None;

@@ -13,6 +13,7 @@ const HELP: &str = "cargo dev COMMAND
 
   bless              run the tests and rewrite their expected outputs (PPL_BLESS=1); review the diff
   ci                 what continuous integration runs (.ci/run)
+  estimators         measure every estimator of the library; then `cargo dev bless` makes its pages
   bench [OPTIONS]    measure, with the peers beside it
       --peers PYTHON   a Python with jax and numpyro (see tests/bench/peers/README.md)
       --runs N         repetitions of each measurement; medians are reported (default 5)
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     match args.first().map(String::as_str) {
         Some("bless") => run(Command::new("cargo").args(["test", "--workspace"]).args(&args[1..]).env("PPL_BLESS", "1")),
+        Some("estimators") => run(Command::new("cargo").args(["bench", "--package", "ppl-tests", "--bench", "estimators"])),
         Some("ci") => run(&mut Command::new(".ci/run")),
         Some("bench") => match bench::run(&args[1..]) {
             Ok(()) => ExitCode::SUCCESS,
