@@ -109,7 +109,9 @@ pub fn cases() -> Vec<Case> {
 /// Names of the strategies that take it.
 pub fn strategies_of(c: &Case) -> Vec<String> {
     let text = format!("{}gen q() {{ x ~ {} }}\nfit q() with q()", c.params, c.applied);
-    let program = Model::from_text(&text, crate::root(), &[]).and_then(|m| m.check(&FitOverrides::default())).unwrap_or_else(|e| panic!("{text}\n{e:?}"));
+    let program = Model::from_text(&text, crate::root(), &[])
+        .and_then(|m| m.check(&FitOverrides::default()))
+        .unwrap_or_else(|e| panic!("{text}\n{e:?}"));
     let d = program.module.dists.iter().find(|d| d.name == c.dist.name.as_str());
     d.map_or_else(|| panic!("no `{}`", c.dist.name), |d| d.works_with.clone())
 }

@@ -122,7 +122,8 @@ fn library_page_is_fresh() {
         let mut doc: Vec<String> = Vec::new();
         let mut first = true;
         for line in f.text.lines() {
-            let declares = ["dist ", "strategy ", "biased strategy ", "objective ", "gen ", "fn "].iter().any(|k| line.starts_with(k));
+            let declares =
+                ["dist ", "strategy ", "biased strategy ", "objective ", "gen ", "fn "].iter().any(|k| line.starts_with(k));
             if let Some(text) = line.strip_prefix("##") {
                 let text = text.trim();
                 doc.push(if is_field(text) { format!("- {text}") } else { text.to_string() });

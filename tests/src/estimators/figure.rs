@@ -61,7 +61,7 @@ pub(super) fn figure(title: &str, unit: &str, points: &[Point], shown: &str) -> 
     let y = Axis::over(points.iter().map(of), HEIGHT - BOTTOM, TOP);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <title>{shown} on {title}</title>\n<g stroke=\"#8886\" fill=\"none\">\n"
+         <title>{shown} on {title}</title>\n<g stroke=\"#888\" stroke-opacity=\"0.35\" fill=\"none\">\n"
     );
     let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
     let _ = writeln!(out, "<rect x=\"{LEFT}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{:.1}\"/>", right - LEFT, bottom - TOP);
@@ -73,13 +73,16 @@ pub(super) fn figure(title: &str, unit: &str, points: &[Point], shown: &str) -> 
     }
     out.push_str("</g>\n<g fill=\"#888\">\n");
     for t in x.ticks() {
-        let _ = writeln!(out, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>", x.at(t), bottom + 17.0, number(t));
+        let _ =
+            writeln!(out, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>", x.at(t), bottom + 17.0, number(t));
     }
     for t in y.ticks() {
-        let _ = writeln!(out, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", LEFT - 6.0, y.at(t) + 4.0, number(t));
+        let _ =
+            writeln!(out, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", LEFT - 6.0, y.at(t) + 4.0, number(t));
     }
     let middle = (LEFT + right) / 2.0;
-    let _ = writeln!(out, "<text x=\"{middle}\" y=\"{:.1}\" text-anchor=\"middle\">microseconds of a gradient</text>", HEIGHT - 12.0);
+    let _ =
+        writeln!(out, "<text x=\"{middle}\" y=\"{:.1}\" text-anchor=\"middle\">microseconds of a gradient</text>", HEIGHT - 12.0);
     let _ = writeln!(
         out,
         "<text transform=\"translate(16 {:.1}) rotate(-90)\" text-anchor=\"middle\">{unit}</text>",
@@ -95,11 +98,17 @@ pub(super) fn figure(title: &str, unit: &str, points: &[Point], shown: &str) -> 
         let strong = p.name == shown;
         let (color, r) = if strong { ("#e8590c", 6.0) } else { ("#888", 4.0) };
         let fill = if p.biased { "none" } else { color };
-        let _ = writeln!(out, "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"{r}\" fill=\"{fill}\" stroke=\"{color}\" stroke-width=\"1.5\"/>");
+        let _ = writeln!(
+            out,
+            "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"{r}\" fill=\"{fill}\" stroke=\"{color}\" stroke-width=\"1.5\"/>"
+        );
         let weight = if strong { " font-weight=\"bold\"" } else { "" };
-        if let Some((tx, ty, anchor)) = place(cx, cy, &p.name, right, &mut taken, strong) {
-            let exact = if p.variance > 0.0 { "" } else { " (no variance)" };
-            let _ = writeln!(out, "<text x=\"{tx:.1}\" y=\"{ty:.1}\" fill=\"{color}\" text-anchor=\"{anchor}\"{weight}>{}{exact}</text>", p.name);
+        let label = format!("{}{}", p.name, if p.variance > 0.0 { "" } else { " (no variance)" });
+        if let Some((tx, ty, anchor)) = place((cx, cy), &label, right, &mut taken, strong) {
+            let _ = writeln!(
+                out,
+                "<text x=\"{tx:.1}\" y=\"{ty:.1}\" fill=\"{color}\" text-anchor=\"{anchor}\"{weight}>{label}</text>"
+            );
         }
     }
     out.push_str("</svg>\n");
@@ -113,20 +122,14 @@ fn around(x: f64, y: f64) -> (f64, f64, f64, f64) {
 
 /// Where a label fits beside its point; the shown one has its place whatever it covers.
 fn place(
-    cx: f64,
-    cy: f64,
-    name: &str,
+    (cx, cy): (f64, f64),
+    label: &str,
     right: f64,
     taken: &mut Vec<(f64, f64, f64, f64)>,
     strong: bool,
 ) -> Option<(f64, f64, &'static str)> {
-    let width = 6.6 * name.len() as f64;
-    let tries = [
-        (cx + 9.0, cy + 4.0, "start"),
-        (cx - 9.0, cy + 4.0, "end"),
-        (cx, cy - 9.0, "middle"),
-        (cx, cy + 19.0, "middle"),
-    ];
+    let width = 6.6 * label.len() as f64;
+    let tries = [(cx + 9.0, cy + 4.0, "start"), (cx - 9.0, cy + 4.0, "end"), (cx, cy - 9.0, "middle"), (cx, cy + 19.0, "middle")];
     let boxed = |(x, y, anchor): (f64, f64, &str)| {
         let x = match anchor {
             "start" => x,

@@ -152,6 +152,7 @@ impl Certificate {
                 .help(format!("use `by {by}` for `{}`, or mend the strategy `{}`", c.label, c.strategy)),
             None => d
                 .note("no other strategy for a single choice repairs it")
+                .note("what is drawn from `stop(q)` moves with the parameters in the truth, and not in the gradient: where that is meant (`q_wake`, `log_variance`), this refutes nothing")
                 .help("look at `stop(v) + e - stop(e)` in objectives, at `assume_continuous`, and at strategies that several choices share"),
         }]
     }
