@@ -198,7 +198,6 @@ fn certify(part: impl Fn(&str) -> bool, pairs: usize) {
                 continue;
             }
             tested += 1;
-            let began = std::time::Instant::now();
             // Each draw is the inverse of an integral.
             let slow = c.dist.name == "von_mises";
             for place in 0..PLACES.len() {
@@ -211,7 +210,6 @@ fn certify(part: impl Fn(&str) -> bool, pairs: usize) {
                 };
                 found.extend(scores(&c, &f, &want, &s, place, particles, 200));
             }
-            println!("{pair}: {:.2} s", began.elapsed().as_secs_f64());
         }
     }
     assert!(tested >= pairs || !only.is_empty(), "{tested} pairs of a distribution and a strategy");

@@ -37,6 +37,9 @@ let t = model() given { y: 0.4 }
 /// A function of the parameters.
 type Truth = Box<dyn Fn(&[f64]) -> f64>;
 
+/// Its derivatives.
+type Slopes = Box<dyn Fn(&[f64]) -> Vec<f64>>;
+
 struct Case {
     model: &'static str,
     call: &'static str,
@@ -44,7 +47,7 @@ struct Case {
     direction: &'static str,
     value: Truth,
     /// Gradients that are not the derivative of `value`: parameters that are held, or what an objective detaches.
-    gradient: Option<Box<dyn Fn(&[f64]) -> Vec<f64>>>,
+    gradient: Option<Slopes>,
 }
 
 const LOWER: &str = "lower bound on log p(y)";

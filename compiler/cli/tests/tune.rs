@@ -50,12 +50,12 @@ fn tuned(text: &str, arguments: &[&str]) -> Value {
 }
 
 fn choice<'a>(v: &'a Value, name: &str) -> &'a Value {
-    v["choices"].as_array().unwrap().iter().find(|c| c["choice"] == name).unwrap_or_else(|| panic!("no {name} in {v:#}"))
+    v["choices"].as_array().into_iter().flatten().find(|c| c["choice"] == name).unwrap_or_else(|| panic!("no {name} in {v:#}"))
 }
 
 fn strategy<'a>(v: &'a Value, name: &str, strategy: &str) -> &'a Value {
-    let all = choice(v, name)["strategies"].as_array().unwrap();
-    all.iter().find(|s| s["strategy"] == strategy).unwrap_or_else(|| panic!("no {strategy} in {v:#}"))
+    let all = choice(v, name)["strategies"].as_array();
+    all.into_iter().flatten().find(|s| s["strategy"] == strategy).unwrap_or_else(|| panic!("no {strategy} in {v:#}"))
 }
 
 /// Strategies that differentiate the value.

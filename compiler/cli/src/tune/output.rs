@@ -112,7 +112,7 @@ impl Tuning {
                     vec![String::new(); 4]
                 }
             };
-            lines.push([&[s.text.clone()], &cells[..], &[notes.join(", ")]].concat());
+            lines.push([std::slice::from_ref(&s.text), &cells[..], &[notes.join(", ")]].concat());
         }
         let width = |i: usize| lines.iter().map(|l| l[i].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
