@@ -112,6 +112,18 @@ fn is_field(line: &str) -> bool {
     line.split_once(": ").is_some_and(|(name, _)| ppl_tests::estimators::FIELDS.iter().any(|f| f.contains(&name)))
 }
 
+/// The page of an objective or strategy.
+fn page_of(head: &str) -> Option<String> {
+    let head = head.strip_prefix("biased ").unwrap_or(head);
+    let (kind, rest) = head.split_once(' ')?;
+    let folder = match kind {
+        "objective" => "objectives",
+        "strategy" => "strategies",
+        _ => return None,
+    };
+    Some(format!("estimators/{folder}/{}.md", rest.split(['(', ' ']).next()?))
+}
+
 #[test]
 fn library_page_is_fresh() {
     let mut out = String::from(
@@ -137,7 +149,11 @@ fn library_page_is_fresh() {
                     _ if head.contains(')') => head,
                     _ => line,
                 };
-                let _ = write!(out, "\n- `{head}`\n  {}\n", doc.join("\n  "));
+                let shown = match page_of(head) {
+                    Some(page) => format!("[`{head}`]({page})"),
+                    None => format!("`{head}`"),
+                };
+                let _ = write!(out, "\n- {shown}\n  {}\n", doc.join("\n  "));
                 doc.clear();
             } else if first && !doc.is_empty() {
                 let _ = write!(out, "\n{}\n", doc.join("\n"));
