@@ -227,6 +227,16 @@ impl<S: ElabStage> FnElab<'_, S> {
                     self.wrong_shape(what, dtype, &wanted.unwrap_or_default(), &a, span, ty.span);
                     return Value::Error;
                 }
+                if let (Some(ppl_core::Lit::Int(n)), Support::Integers { lo, hi }) = (a.konst, &support)
+                    && (n < *lo || hi.is_some_and(|hi| n > hi))
+                {
+                    let wanted = hi.map_or(format!("at least {lo}"), |hi| format!("from {lo} to {hi}"));
+                    return self.fail(
+                        Diagnostic::error(codes::WRONG_TYPE, format!("{what} is {wanted}, this is {n}"))
+                            .label(span, "here")
+                            .label(ty.span, "declared here"),
+                    );
+                }
                 let support = if support == Support::Real { a.support.clone() } else { Some(support) };
                 Value::Array(Arr { support, ..a })
             }
