@@ -212,16 +212,19 @@ impl Check<'_> {
         }
         for name in names {
             let is_current = name == c.strategy;
-            let mut with = overrides.clone();
-            if !is_current {
-                let (strategy, _) = ppl_syntax::parse_expr(self.lab.model.source.id, &name);
-                with.strategies.insert(0, Override { address: Some(address.clone()), strategy });
-            }
-            let found = self.lab.compiled(&with, 1).and_then(|c| {
+            let mut measured = |address: &str| {
+                let mut with = overrides.clone();
+                if !is_current {
+                    let (strategy, _) = ppl_syntax::parse_expr(self.lab.model.source.id, &name);
+                    with.strategies.insert(0, Override { address: Some(address.to_string()), strategy });
+                }
+                let c = self.lab.compiled(&with, 1)?;
                 let globals = self.lab.globals(&c.program, &c.code.inputs, &[])?;
                 let mut g = self.lab.gradient(&c, &globals, wanted)?;
                 self.moments(&mut g, quantities, draws)
-            });
+            };
+            // A choice of the same name in another program may have a distribution that the strategy does not take.
+            let found = measured(&address).or_else(|_| measured(&c.label));
             let Ok((moments, variance)) = found else {
                 out.push(Compared { label: c.label.clone(), strategy: name, variance: None, current: is_current });
                 continue;
