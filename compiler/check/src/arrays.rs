@@ -86,7 +86,8 @@ impl<S: ElabStage> FnElab<'_, S> {
         let atoms: Vec<Atom> = args.iter().map(|a| a.atom).collect();
         let atom = self.b.emit1(Op::Prim(prim, atoms), prim.name(), Ty::new(dtype, dims.iter().map(|d| d.n).collect::<Vec<_>>()));
         let estimate = args.iter().any(|a| a.estimate);
-        Some(Arr { estimate, ..Arr::new(atom, dtype, dims) })
+        let layer = args.iter().find_map(|a| a.layer.clone());
+        Some(Arr { estimate, layer, ..Arr::new(atom, dtype, dims) })
     }
 
     /// The common sizes of operands: equal, or scalars.

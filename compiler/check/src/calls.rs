@@ -53,10 +53,18 @@ impl<S: ElabStage> FnElab<'_, S> {
                     None => Value::Error,
                 }
             }
-            v => self.fail(
-                Diagnostic::error(codes::NOT_CALLABLE, "this can't be called")
-                    .label(callee.span, format!("this is {}", v.describe())),
-            ),
+            Value::Function(c) => match self.arguments(c.callable.name.as_str(), &c.callable.params, args, e.span) {
+                Some(values) => self.call_closure(&c, values, e.span),
+                None => Value::Error,
+            },
+            v => {
+                let d = Diagnostic::error(codes::NOT_CALLABLE, "this can't be called")
+                    .label(callee.span, format!("this is {}", v.describe()));
+                self.fail(match v {
+                    Value::List(_) => d.help("apply its elements one after the other: `for f in list carry (h = x) { f(h) }`"),
+                    _ => d,
+                })
+            }
         }
     }
 
@@ -245,12 +253,17 @@ impl<S: ElabStage> FnElab<'_, S> {
         self.callers.pop();
         match out {
             Some(v) => v,
-            None => self.fail(
-                Diagnostic::error(codes::TOO_DEEP, format!("`{}` calls itself without end", c.name))
-                    .label(span, "the call")
-                    .note("functions are expanded where they are called, so recursion must end before the program runs")
-                    .help("use a loop: `for t in T carry (x = 0.0) { .. }`"),
-            ),
+            None => self.too_deep(c.name.as_str(), span),
         }
+    }
+
+    /// Says that calls are nested too deeply.
+    pub(crate) fn too_deep(&mut self, name: &str, span: Span) -> Value {
+        self.fail(
+            Diagnostic::error(codes::TOO_DEEP, format!("`{name}` calls itself without end"))
+                .label(span, "the call")
+                .note("functions are expanded where they are called, so recursion must end before the program runs")
+                .help("use a loop: `for t in T carry (x = 0.0) { .. }`"),
+        )
     }
 }

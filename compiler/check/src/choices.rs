@@ -435,17 +435,40 @@ impl<S: ElabStage> FnElab<'_, S> {
 
     /// `param loc: real[dim(a)] = init(a)` in a program: named after the program and, in a loop over latents, the address.
     pub(crate) fn local_param(&mut self, p: &Param, span: Span) {
-        let mut parts = vec![self.name.clone()];
-        parts.extend(self.latent_address());
-        parts.push(p.name.as_str().to_string());
-        let full = parts.join(".");
-        if !self.loops.is_empty() {
+        let full = if self.net.is_some() {
+            let Some(full) = self.network_param(p, span) else {
+                self.bind(p.name.as_str(), Value::Error);
+                return;
+            };
+            full
+        } else if self.depth > 0 && S::generative(GenRandom::Factor(Atom::float(0.0))).is_none() && self.sides.is_none() {
+            self.report(
+                Diagnostic::error(codes::WRONG_PLACE, "a parameter in a function belongs to the network that it constructs")
+                    .label(span, "no network is constructed here")
+                    .help("name the network where it is made: `param net = f(..)`, and apply it: `net(x)`"),
+            );
+            self.bind(p.name.as_str(), Value::Error);
+            return;
+        } else {
+            let mut parts = vec![self.name.clone()];
+            parts.extend(self.latent_address());
+            parts.push(p.name.as_str().to_string());
+            parts.join(".")
+        };
+        if self.net.is_none() && !self.loops.is_empty() {
             self.report(
                 Diagnostic::error(codes::WRONG_PLACE, "a parameter can't be declared in a plate")
                     .label(span, "every round would share one parameter")
                     .help(format!("declare an array before the loop: `param {}: real[N] = 0.0`", p.name)),
             );
             self.bind(p.name.as_str(), Value::Error);
+            return;
+        }
+        if let Some(v) = self.local_network(&full, p) {
+            if let Some(sides) = &mut self.sides {
+                sides.own = true;
+            }
+            self.bind(p.name.as_str(), v);
             return;
         }
         let ty = match &p.ty {
@@ -468,7 +491,8 @@ impl<S: ElabStage> FnElab<'_, S> {
             sides.own = true;
         }
         let existing = self.s.params.iter().position(|q| q.name == full).map(Global::Param);
-        let global = existing.or_else(|| self.s.declare_param(&full, p, span, ty));
+        let scope = if existing.is_none() { self.fixed_names() } else { Vec::new() };
+        let global = existing.or_else(|| self.s.declare_param(&full, p, span, ty, scope));
         let value = match global {
             Some(g) => Value::Array(self.global(g)),
             None => Value::Error,

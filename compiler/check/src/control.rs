@@ -19,6 +19,8 @@ enum Iter {
     Rows(Arr),
     /// The data of this step.
     Minibatch { data: Dim, size: usize },
+    /// The elements of a list, while compiling.
+    List(Vec<Value>),
     /// The latent choices of a target, while compiling.
     Latents(std::rc::Rc<crate::value::TargetVal>, usize),
 }
@@ -156,6 +158,11 @@ impl<S: ElabStage> FnElab<'_, S> {
             return self.lost(f);
         }
         match iter {
+            Iter::List(items) => self.unrolled(f, items, collect),
+            Iter::Range { start, len } if self.net.is_some() => {
+                let items = self.known_indices(start, &len);
+                self.unrolled(f, items, collect)
+            }
             Iter::Latents(target, n) => {
                 if !f.carry.is_empty() || collect {
                     return self.not_yet("a carried loop over latents", f.span, "use a plain loop");
@@ -303,7 +310,11 @@ impl<S: ElabStage> FnElab<'_, S> {
                 _ => {}
             }
         }
-        let a = self.array(e)?;
+        let v = self.expr(e);
+        if let Value::List(items) = v {
+            return Some(Iter::List(items));
+        }
+        let a = self.as_array(v, e.span)?;
         if a.is_scalar() {
             let d = self.size(e)?;
             return Some(Iter::Range { start: 0, len: d });
@@ -373,6 +384,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                     }
                 }
             }
+            Iter::List(items) => Some(Dim::from(items.len())),
             Iter::Latents(_, n) => Some(Dim::from(*n)),
         }
     }
@@ -395,7 +407,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                 Value::Array(Arr { support: a.support.clone(), ..Arr::new(atom, a.dtype, a.dims[1..].to_vec()) })
             }
             Iter::Support(d) => self.support_value(d, index),
-            Iter::Latents(..) | Iter::Minibatch { .. } => Value::Error,
+            Iter::List(_) | Iter::Latents(..) | Iter::Minibatch { .. } => Value::Error,
         }
     }
 

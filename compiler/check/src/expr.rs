@@ -78,6 +78,7 @@ impl<S: ElabStage> FnElab<'_, S> {
             ExprKind::WithData { program, bindings } => self.with_data(program, bindings, e.span),
             ExprKind::Marginal { keep, program, by } => self.marginal(keep, program, by.as_deref(), e.span),
             ExprKind::Normalize { program, by } => self.normalized(program, by.as_deref(), e.span),
+            ExprKind::Function(c) => self.function(c),
             ExprKind::Error => Value::Error,
         }
     }
@@ -101,6 +102,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         match v {
             Value::Array(a) => Some(a),
             Value::Error => None,
+            Value::List(items) if !items.is_empty() && !items.iter().any(Value::is_network) => self.stacked(items, span),
             Value::Partial(p) if p.part => {
                 self.report(
                     Diagnostic::error(
@@ -176,6 +178,8 @@ impl<S: ElabStage> FnElab<'_, S> {
             Some(TopName::Decl(d)) => return Some(Value::Decl(d)),
             Some(TopName::Static(v)) => return Some(v),
             Some(TopName::Alias(e)) => return Some(self.isolated(|me| me.expr(&e)).unwrap_or(Value::Error)),
+            Some(TopName::Network(e)) => return Some(self.network(name, &e)),
+            Some(TopName::Module(m)) => return Some(Value::Module(m)),
             Some(TopName::Global(g)) => return Some(Value::Array(self.global(g))),
             Some(TopName::Error | TopName::Pending(_)) => return Some(Value::Error),
             Some(TopName::Strategy) | None => {}
@@ -189,7 +193,9 @@ impl<S: ElabStage> FnElab<'_, S> {
             if let Some(v) = self.local(id.as_str()) {
                 return Some(v);
             }
-            return self.s.library_decl(id.as_str()).map(Value::Decl).or_else(|| known(id.as_str()));
+            let module = self.s.module_of(id.span).and_then(|m| self.s.module_decl(&m, id.as_str()));
+            let decl = module.or_else(|| self.s.library_decl(id.as_str()));
+            return decl.map(Value::Decl).or_else(|| known(id.as_str()));
         }
         self.lookup_quiet(id.as_str())
     }
@@ -225,14 +231,15 @@ impl<S: ElabStage> FnElab<'_, S> {
     }
 
     fn field(&mut self, base: &Expr, field: &Ident) -> Value {
-        if let ExprKind::Name(m) = &base.kind
-            && self.lookup_quiet(m.as_str()).is_none()
-            && (m == "std" || m == "nn")
-        {
-            return self.not_yet("a function of `std.nn`", field.span, "write the layer out: `tanh(matmul(w, x) + b)`");
-        }
         match self.expr(base) {
             Value::Error => Value::Error,
+            Value::Module(m) => match self.s.module_decl(&m, field.as_str()) {
+                Some(d) => Value::Decl(d),
+                None => {
+                    let d = self.s.no_member(&m, field);
+                    self.fail(d)
+                }
+            },
             Value::Trace(t) => {
                 let name = field.as_str();
                 if let Some(e) = t.entries.iter().find(|e| e.addr == name) {
@@ -313,9 +320,16 @@ impl<S: ElabStage> FnElab<'_, S> {
     }
 
     fn array_literal(&mut self, parts: &[Expr], span: Span) -> Value {
+        let values = self.list_literal(parts);
+        if values.iter().any(|v| matches!(v, Value::Error)) {
+            return Value::Error;
+        }
+        if !values.is_empty() && (self.net.is_some() || values.iter().any(Value::is_network)) {
+            return Value::List(values);
+        }
         let mut arrs = Vec::new();
-        for p in parts {
-            match self.array(p) {
+        for (v, p) in values.into_iter().zip(parts) {
+            match self.as_array(v, p.span) {
                 Some(a) => arrs.push(a),
                 None => return Value::Error,
             }
@@ -355,6 +369,10 @@ impl<S: ElabStage> FnElab<'_, S> {
         let value = self.expr(base);
         if let Value::Partial(p) = value {
             return self.partial_element(*p, subscripts, span);
+        }
+        if let (Value::List(items), [first, rest @ ..]) = (&value, subscripts) {
+            let v = self.list_element(items, first);
+            return if rest.is_empty() { v } else { self.index_value(v, rest, span) };
         }
         let Some(mut a) = self.as_array(value, base.span) else {
             return Value::Error;
@@ -463,16 +481,19 @@ impl<S: ElabStage> FnElab<'_, S> {
             return p.value;
         }
         match p.value {
-            Value::Array(a) => {
-                self.push_scope();
-                self.bind(" element", Value::Array(a));
-                let base = Expr::new(span, ExprKind::Name(Ident::new(" element", span)));
-                let v = self.index(&base, &subscripts[rest..], span);
-                self.pop_scope();
-                v
-            }
+            v @ Value::Array(_) => self.index_value(v, &subscripts[rest..], span),
             v => v,
         }
+    }
+
+    /// Indexes a value that is not written.
+    fn index_value(&mut self, v: Value, subscripts: &[Expr], span: Span) -> Value {
+        self.push_scope();
+        self.bind(" element", v);
+        let base = Expr::new(span, ExprKind::Name(Ident::new(" element", span)));
+        let v = self.index(&base, subscripts, span);
+        self.pop_scope();
+        v
     }
 
     // Blocks and patterns.

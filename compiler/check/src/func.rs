@@ -53,6 +53,8 @@ pub(crate) struct FnElab<'s, S: ElabStage> {
     pub(crate) conditional: bool,
     /// Carried values that turned out to be of another type than their first: number, element type, sizes.
     pub(crate) carry_found: Vec<(usize, ppl_core::DType, Vec<Dim>)>,
+    /// The network under construction, if one is.
+    pub(crate) net: Option<crate::networks::Construction>,
 }
 
 /// A function under construction at some moment, to go back to.
@@ -118,6 +120,7 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
             expects: 0,
             conditional: false,
             carry_found: Vec::new(),
+            net: None,
         }
     }
 
@@ -196,6 +199,15 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
         self.scopes.iter().rev().find_map(|s| s.get(name)).cloned()
     }
 
+    pub(crate) fn scopes(&self) -> &[HashMap<String, Value>] {
+        &self.scopes
+    }
+
+    /// Puts outer scopes under the function's own.
+    pub(crate) fn enclose(&mut self, outer: Vec<HashMap<String, Value>>) {
+        self.scopes.splice(0..0, outer);
+    }
+
     pub(crate) fn local_names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.scopes.iter().flat_map(|s| s.keys().cloned()).collect();
         names.sort();
@@ -205,10 +217,16 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
 
     /// Runs `f` with only the function's own scope hidden: what an inlined declaration's body sees.
     pub(crate) fn isolated<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        self.within(Vec::new(), f)
+    }
+
+    /// Runs `f` with these scopes in place of the function's, and one of its own.
+    pub(crate) fn within<T>(&mut self, mut scopes: Vec<HashMap<String, Value>>, f: impl FnOnce(&mut Self) -> T) -> Option<T> {
         if self.depth >= MAX_DEPTH {
             return None;
         }
-        let saved = std::mem::replace(&mut self.scopes, vec![HashMap::new()]);
+        scopes.push(HashMap::new());
+        let saved = std::mem::replace(&mut self.scopes, scopes);
         self.depth += 1;
         let out = f(self);
         self.depth -= 1;

@@ -28,6 +28,7 @@ mod integrals;
 mod memory;
 mod minibatch;
 mod names;
+mod networks;
 mod programs;
 mod session;
 mod stage;

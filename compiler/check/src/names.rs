@@ -3,7 +3,7 @@
 //! Elaboration finds unknown names where a program is used; this walk finds them everywhere, in one pass over the tree.
 
 use crate::codes;
-use crate::session::{Session, pattern_names};
+use crate::session::{Session, TopName, pattern_names};
 use ppl_diag::Diagnostic;
 use ppl_syntax::ast::{
     AddressPart, Arg, Block, Expr, ExprKind, File, FnParam, For, Ident, ItemKind, Pattern, Stmt, StmtKind, StrategyTarget, Type,
@@ -182,7 +182,23 @@ impl Walk<'_> {
         match &e.kind {
             ExprKind::Literal(_) | ExprKind::Error => {}
             ExprKind::Name(id) => self.name(id),
-            ExprKind::Field(b, _) => self.expr(b),
+            ExprKind::Field(b, field) => {
+                if let ExprKind::Name(id) = &b.kind
+                    && !self.scopes.iter().any(|s| s.contains(id.as_str()))
+                    && let Some((TopName::Module(m), _)) = self.s.names.get(id.as_str())
+                    && self.s.module_decl(m, field.as_str()).is_none()
+                {
+                    let d = self.s.no_member(&m.clone(), field);
+                    return self.s.report(d);
+                }
+                self.expr(b);
+            }
+            ExprKind::Function(c) => {
+                self.scopes.push(HashSet::new());
+                self.params(&c.params);
+                self.expr(&c.body);
+                self.scopes.pop();
+            }
             ExprKind::Call { callee, args } => {
                 self.expr(callee);
                 self.args(args);

@@ -47,6 +47,15 @@ impl<S: ElabStage> FnElab<'_, S> {
                     }
                 }
                 Value::Decl(d) => key += &format!("|decl{}", d.0),
+                Value::Builtin(name) => key += &format!("|fn {name}"),
+                Value::Function(c) if c.network.is_some() => key += &format!("|net {:?}", c.network),
+                Value::Function(_) | Value::List(_) => {
+                    return self.fail(
+                        Diagnostic::error(codes::WRONG_TYPE, "a function without a name can't be an argument of a generative program")
+                            .label(*at, format!("this is {}", v.describe()))
+                            .help("declare it, `fn f(x) = ..`, or make it a network of the file: `param net = ..`"),
+                    );
+                }
                 Value::Error => return Value::Error,
                 v => {
                     return self.fail(
@@ -98,6 +107,13 @@ impl<S: ElabStage> FnElab<'_, S> {
         if let Some(t) = &c.ret {
             value = me.check_type(&format!("the result of `{}`", c.name), t, value, c.body.span);
         }
+        if value.holds_function() {
+            me.report(
+                Diagnostic::error(codes::WRONG_TYPE, "the result of a generative program is made of numbers")
+                    .label(c.body.span, format!("ends with {}", value.describe())),
+            );
+            value = Value::Error;
+        }
         let mut results = Vec::new();
         let layout = value.flatten(&mut results);
         let named = std::mem::take(&mut me.choice_dims);
@@ -141,6 +157,10 @@ impl<S: ElabStage> FnElab<'_, S> {
                 let vars: Vec<Atom> = tys.into_iter().map(|t| Atom::Var(self.b.param(name, t))).collect();
                 layout.build(&mut vars.into_iter(), &[])
             }
+            Value::Function(c) => match &c.network {
+                Some(net) => self.lookup_quiet(net).unwrap_or(Value::Error),
+                None => Value::Error,
+            },
             other => other.clone(),
         }
     }
@@ -711,7 +731,7 @@ pub(crate) fn address_name(a: &ppl_syntax::ast::Address) -> String {
 fn layout_types(l: &Layout) -> Vec<Ty> {
     match l {
         Layout::Array { dtype, dims, .. } => vec![Ty::new(*dtype, dims.iter().map(|d| d.n).collect::<Vec<_>>())],
-        Layout::Tuple(ls) => ls.iter().flat_map(layout_types).collect(),
+        Layout::Tuple(ls) | Layout::List(ls) => ls.iter().flat_map(layout_types).collect(),
         Layout::Trace(t) => t.entries.iter().map(|e| e.value.ty()).collect(),
         Layout::Static(_) => Vec::new(),
     }

@@ -257,7 +257,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                 _ => Value::Error,
             },
             (Written::Trace, v @ Value::Trace(_)) => v,
-            (Written::Function, v @ Value::Builtin(_)) => v,
+            (Written::Function, v @ (Value::Builtin(_) | Value::Function(_))) => v,
             (Written::Function, Value::Decl(id)) if matches!(&*self.s.decl(id), Decl::Fn(_) | Decl::Objective(_)) => {
                 Value::Decl(id)
             }

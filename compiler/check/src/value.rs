@@ -65,11 +65,13 @@ pub(crate) struct Arr {
     pub(crate) estimate: bool,
     /// How the source names a known size.
     pub(crate) size_name: Option<Rc<str>>,
+    /// The part of a network that computed it.
+    pub(crate) layer: Option<Rc<crate::networks::Layer>>,
 }
 
 impl Arr {
     pub(crate) fn new(atom: Atom, dtype: DType, dims: Vec<Dim>) -> Self {
-        Arr { atom, dtype, dims, konst: None, support: None, estimate: false, size_name: None }
+        Arr { atom, dtype, dims, konst: None, support: None, estimate: false, size_name: None, layer: None }
     }
 
     pub(crate) fn lit(lit: Lit) -> Self {
@@ -223,6 +225,12 @@ pub(crate) enum Value {
     Decl(DeclId),
     /// A built-in function.
     Builtin(&'static str),
+    /// A function without a name.
+    Function(Rc<crate::networks::Closure>),
+    /// Values known while compiling, such as the layers of a network or their sizes.
+    List(Vec<Value>),
+    /// A module of the library: its declarations are reached by a dot.
+    Module(Rc<str>),
     /// A strategy's `k` (`fresh(k)` if so).
     Continuation {
         fresh: bool,
@@ -272,6 +280,7 @@ pub(crate) enum Layout {
         estimate: bool,
     },
     Tuple(Vec<Layout>),
+    List(Vec<Layout>),
     Trace(TraceVal),
     /// Nothing at run time: this very value.
     Static(Box<Value>),
@@ -294,6 +303,9 @@ impl Value {
             Value::Target(t) => format!("the target `{}`", t.program.name),
             Value::Decl(_) => "a declaration that is not applied to arguments".into(),
             Value::Builtin(b) => format!("the built-in function `{b}`"),
+            Value::Function(_) => "a function".into(),
+            Value::List(vs) => format!("a list of {} values", vs.len()),
+            Value::Module(m) => format!("the module `{m}`"),
             Value::Continuation { .. } => "a continuation".into(),
             Value::Address { .. } => "an address".into(),
             Value::Support { support, .. } => format!("the support `{support}`"),
@@ -311,6 +323,7 @@ impl Value {
                 Layout::Array { dtype: a.dtype, dims: a.dims.clone(), estimate: a.estimate }
             }
             Value::Tuple(vs) => Layout::Tuple(vs.iter().map(|v| v.flatten(out)).collect()),
+            Value::List(vs) => Layout::List(vs.iter().map(|v| v.flatten(out)).collect()),
             Value::Trace(t) => {
                 out.extend(t.entries.iter().map(|e| e.value.atom));
                 Layout::Trace(t.clone())
@@ -330,6 +343,7 @@ impl Layout {
                 None => Value::Error,
             },
             Layout::Tuple(parts) => Value::Tuple(parts.iter().map(|p| p.build(atoms, outer)).collect()),
+            Layout::List(parts) => Value::List(parts.iter().map(|p| p.build(atoms, outer)).collect()),
             Layout::Trace(t) => {
                 let mut t = TraceVal { origin: None, ..t.clone() };
                 for e in &mut t.entries {

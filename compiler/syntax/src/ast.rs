@@ -62,6 +62,8 @@ pub struct File {
     pub items: Vec<Item>,
     /// The comments that are not documentation, in the order of the text.
     pub comments: Vec<Comment>,
+    /// The name before the dot that its declarations are reached by, `nn`; they are in scope by themselves where there is none.
+    pub module: Option<String>,
 }
 
 /// A `#` comment.
@@ -560,6 +562,8 @@ pub enum ExprKind {
         /// How, such as `sir(q, 20)`.
         by: Option<Box<Expr>>,
     },
+    /// `fn (x) = e`: a function without a name; the callable's name is the keyword.
+    Function(Box<Callable>),
     /// A place with a syntax error, reported already.
     Error,
 }

@@ -98,6 +98,12 @@ pub(crate) fn if_(cx: &Cx<'_>, l: usize, r: usize, cond: Expr, then: Block, othe
     Expr::new(cx.span(l, r), ExprKind::If { cond: Box::new(cond), then, otherwise: otherwise.map(Box::new) })
 }
 
+/// A function without a name is called `fn`.
+pub(crate) fn function(cx: &Cx<'_>, l: usize, r: usize, params: Vec<FnParam>, ret: Option<Type>, body: Expr) -> Expr {
+    let name = cx.ident(l, l, "fn");
+    Expr::new(cx.span(l, r), ExprKind::Function(Box::new(Callable { name, params, ret, body })))
+}
+
 pub(crate) fn tuple(cx: &Cx<'_>, l: usize, r: usize, first: Expr, rest: Vec<Expr>) -> Expr {
     let mut all = Vec::with_capacity(rest.len() + 1);
     all.push(first);

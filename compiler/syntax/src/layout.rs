@@ -51,6 +51,11 @@ pub(crate) fn opens_list(before: Option<Token<'_>>) -> bool {
     matches!(before, Some(Token::Given | Token::ByBrace | Token::Data | Token::Marginal))
 }
 
+/// Whether a token can only begin a statement: `fn (` is a function without a name.
+fn begins_stmt(token: Token<'_>, next: Option<Token<'_>>) -> bool {
+    token.begins_stmt() && !(token == Token::Fn && next == Some(Token::LParen))
+}
+
 struct Open<'s> {
     lexed: Lexed<'s>,
     /// Line ends inside do not separate statements.
@@ -78,7 +83,7 @@ impl<'s> Layouter<'s> {
         let token = t.lexed.token;
         let next = tokens.get(i + 1).map(|t| t.lexed.token);
         if t.newline_before {
-            if token.begins_stmt() {
+            if begins_stmt(token, next) {
                 while self.joined() {
                     self.close_unclosed("the next statement starts before it is closed");
                 }
@@ -89,7 +94,7 @@ impl<'s> Layouter<'s> {
                     self.close_unclosed("the next declaration starts before it is closed");
                 }
             }
-            self.line(t);
+            self.line(t, next);
         }
         match token {
             Token::Semi if self.joined() => {
@@ -134,13 +139,13 @@ impl<'s> Layouter<'s> {
     }
 
     /// Separates statements at the line that starts with `t`, or remembers that it would.
-    fn line(&mut self, t: &Tok<'s>) {
+    fn line(&mut self, t: &Tok<'s>, next: Option<Token<'s>>) {
         let token = t.lexed.token;
         let Some(last) = self.last() else { return };
         let continues = token.continues_line()
             || (token == Token::Minus && t.space_after)
             || (token == Token::LBrace && self.stack.is_empty());
-        let ends = (last.ends_operand() && !continues) || token.begins_stmt();
+        let ends = (last.ends_operand() && !continues) || begins_stmt(token, next);
         if !ends {
             return;
         }

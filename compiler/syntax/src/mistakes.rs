@@ -187,15 +187,23 @@ impl<'s> Mistake<'_, 's> {
     fn misplaced(&self) -> Option<Diagnostic> {
         let here = self.here()?;
         let span = self.span(self.at);
-        if self.at != self.scope.start {
+        // `fn` may begin a function without a name, so it is the name that can't stand there.
+        let function = self.at == self.scope.start + 1 && self.token(self.scope.start) == Some(Token::Fn);
+        if self.at != self.scope.start && !(function && matches!(here, Token::Ident(_))) {
             return None;
         }
-        if self.scope.brace.is_some() && here.begins_item() {
-            return Some(
-                Diagnostic::error(Code("E0008"), "declarations stand at top level")
-                    .label(span, "inside a block")
-                    .help("move it out of the block; programs can call each other whatever their order"),
-            );
+        if self.scope.brace.is_some() && (function || here.begins_item()) {
+            let d = Diagnostic::error(Code("E0008"), "declarations stand at top level");
+            return Some(if function {
+                d.label(self.span(self.scope.start), "inside a block")
+                    .help("move it out of the block, or name a function with `let f = fn (x) = ..`")
+            } else {
+                d.label(span, "inside a block")
+                    .help("move it out of the block; programs can call each other whatever their order")
+            });
+        }
+        if function {
+            return None;
         }
         let top = self.scope.brace.is_none() && self.token(0) == Some(Token::StartFile);
         if !top {

@@ -49,7 +49,7 @@ pub fn parse(file: FileId, text: &str) -> Parse {
     let mut comments = lexing.comments;
     comments.extend(docs.into_values().flat_map(|(span, _)| doc_as_comments(text, span)));
     comments.sort_by_key(|c| c.span.start);
-    Parse { ast: File { doc: lexing.file_doc, items, comments }, diagnostics }
+    Parse { ast: File { doc: lexing.file_doc, items, comments, module: None }, diagnostics }
 }
 
 /// Parses an expression: an objective, an optimiser, a strategy given on the command line.

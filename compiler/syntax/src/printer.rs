@@ -234,7 +234,10 @@ impl<'a> Printer<'a> {
 
     fn callable(&mut self, word: &str, c: &Callable) {
         self.push(word);
-        self.push(c.name.as_str());
+        // A function without a name has the keyword's.
+        if c.name != "fn" {
+            self.push(c.name.as_str());
+        }
         self.params(&c.params);
         if let Some(ret) = &c.ret {
             self.push(" -> ");

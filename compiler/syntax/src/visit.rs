@@ -35,6 +35,7 @@ pub fn children_mut(e: &mut Expr) -> Vec<&mut Expr> {
             let of = keep.iter_mut().filter_map(|k| if let Kept::Latents(t) = k { Some(t) } else { None });
             of.chain([&mut **program]).chain(by.iter_mut().map(|b| &mut **b)).collect()
         }
+        ExprKind::Function(c) => c.params.iter_mut().filter_map(|p| p.default.as_mut()).chain([&mut c.body]).collect(),
         ExprKind::Normalize { program, by } => std::iter::once(&mut **program).chain(by.iter_mut().map(|b| &mut **b)).collect(),
     }
 }

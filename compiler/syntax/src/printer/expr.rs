@@ -32,7 +32,7 @@ fn binary_levels(op: BinaryOp) -> (u8, u8, u8) {
 
 fn level(e: &Expr) -> u8 {
     match &e.kind {
-        ExprKind::Block(_) => BLOCK,
+        ExprKind::Block(_) | ExprKind::Function(_) => BLOCK,
         ExprKind::Binary(op, ..) => binary_levels(*op).0,
         ExprKind::Unary(UnaryOp::Not, _) => NOT,
         ExprKind::Unary(UnaryOp::Neg, _) => MINUS,
@@ -201,6 +201,7 @@ impl Printer<'_> {
                 self.expr(program, MODIFIED);
                 self.by(by.as_deref());
             }
+            ExprKind::Function(c) => self.callable("fn ", c),
             ExprKind::Error => self.push("_error_"),
         }
     }
