@@ -3,13 +3,26 @@
 //! **Invariant:** no code; nothing here is special to the compiler but the file names.
 
 /// A file of the standard library: its name as shown in messages, and its text.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LibraryFile {
     /// `std/objectives.ppl`.
     pub name: &'static str,
     /// The source.
     pub text: &'static str,
 }
+
+/// A file that `use std.NAME` brings into scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// The name before the dot: `nn`.
+    pub name: &'static str,
+    /// Its file.
+    pub file: LibraryFile,
+}
+
+/// Modules.
+pub const MODULES: &[Module] =
+    &[Module { name: "nn", file: LibraryFile { name: "std/nn.ppl", text: include_str!("../std/nn.ppl") } }];
 
 /// Files in scope in every program.
 pub const PRELUDE: &[LibraryFile] = &[

@@ -13,10 +13,9 @@
 use crate::builtins::Argument;
 use crate::codes;
 use crate::func::FnElab;
-use crate::session::Global;
 use crate::stage::ElabStage;
 use crate::value::{Arr, Value};
-use ppl_core::{Atom, Lit, Support, Var};
+use ppl_core::{Atom, Lit};
 use ppl_diag::{Diagnostic, Span};
 use ppl_syntax::ast::{Callable, Expr, ExprKind, For, Param};
 use std::collections::{HashMap, HashSet};
@@ -216,17 +215,9 @@ impl<S: ElabStage> FnElab<'_, S> {
         out
     }
 
-    /// Whether the initial value of a parameter without a type may construct a network: it is a call, a function or a list.
-    fn may_construct(e: &Expr) -> bool {
-        matches!(e.kind, ExprKind::Call { .. } | ExprKind::Function(_) | ExprKind::Array(_) | ExprKind::Comprehension(_))
-            || matches!(e.kind, ExprKind::Name(_) | ExprKind::Field(..) | ExprKind::If { .. } | ExprKind::Block(_))
-    }
-
     /// `param layer = linear(2, 3)` in a program or a network: its value, if that is a network.
     pub(crate) fn local_network(&mut self, full: &str, p: &Param) -> Option<Value> {
-        let init = p.init.as_ref().filter(|e| p.ty.is_none() && Self::may_construct(e))?;
-        let saved = self.save();
-        let known = self.s.params.len();
+        let init = p.init.as_ref().filter(|e| p.ty.is_none() && (self.s.constructs(e) || self.applies_function(e)))?;
         let v = match self.net.is_some() {
             true => self.named_part(p.name.as_str(), |me| me.expr(init)),
             false => self.constructed(vec![full.to_string()], init),
@@ -234,10 +225,27 @@ impl<S: ElabStage> FnElab<'_, S> {
         if v.is_network() || matches!(v, Value::Error) {
             return Some(v);
         }
-        // A number or an array: an ordinary parameter, whose initial value is not computed here.
-        debug_assert!(self.s.params.len() >= known);
-        self.restore(saved);
-        None
+        Some(
+            self.fail(
+                Diagnostic::error(codes::WRONG_TYPE, format!("the parameter `{full}` is neither a number nor a network"))
+                    .label(init.span, format!("this is {}", v.describe()))
+                    .note("a network is a function, or a list of functions, that declare parameters"),
+            ),
+        )
+    }
+
+    /// Whether a local name of a function is called or named: what a network was given to build its parts with.
+    fn applies_function(&self, e: &Expr) -> bool {
+        let name = match &e.kind {
+            ExprKind::Call { callee, .. } => &callee.kind,
+            kind => kind,
+        };
+        let ExprKind::Name(id) = name else { return false };
+        match self.local(id.as_str()) {
+            Some(Value::Decl(d)) => matches!(&*self.s.decl(d), crate::session::Decl::Fn(c) if self.s.constructs(&c.body)),
+            Some(v) => matches!(v, Value::Function(_) | Value::List(_)) && v.is_network(),
+            None => false,
+        }
     }
 
     /// The full name of a parameter of the network under construction.

@@ -41,6 +41,10 @@ pub(crate) enum TopName {
     Static(Value),
     /// A program that a `let` names: evaluated where it is used.
     Alias(Rc<ppl_syntax::ast::Expr>),
+    /// A network, from the call that constructs it.
+    Network(Rc<ppl_syntax::ast::Expr>),
+    /// A module of the library that the file uses.
+    Module(Rc<str>),
     /// A `let` that has not been evaluated yet.
     Pending(usize),
     /// Reported already.
@@ -77,6 +81,9 @@ pub(crate) struct Session {
     /// What the names of the library's own texts stand for: a model's names don't change them.
     library_names: HashMap<String, (TopName, Span)>,
     library_files: HashSet<FileId>,
+    /// Declarations of the library's modules, by the module's name.
+    modules: HashMap<String, HashMap<String, DeclId>>,
+    module_files: HashMap<FileId, Rc<str>>,
     /// Programs whose bodies are being elaborated, by instance.
     pub(crate) active: Vec<String>,
     pub(crate) strategies: Vec<StrategyDecl>,
@@ -124,6 +131,8 @@ impl Session {
             names: HashMap::new(),
             library_names: HashMap::new(),
             library_files: HashSet::new(),
+            modules: HashMap::new(),
+            module_files: HashMap::new(),
             active: Vec::new(),
             strategies: Vec::new(),
             fits: Vec::new(),
@@ -166,11 +175,48 @@ impl Session {
         if library {
             self.library_files.extend(file.items.iter().map(|i| i.span.file));
         }
+        if let Some(module) = &file.module {
+            return self.declare_module(module, file);
+        }
         for item in &file.items {
             self.declare_item(item, library);
         }
         if library {
             self.library_names = self.names.clone();
+        }
+    }
+
+    /// Adds a module of the library, whose functions are reached by its name and a dot.
+    fn declare_module(&mut self, module: &str, file: &File) {
+        let mut members = HashMap::new();
+        for item in &file.items {
+            let ItemKind::Fn(c) = &item.kind else { continue };
+            let id = DeclId(self.decls.len());
+            self.decls.push((Rc::new(Decl::Fn(c.clone())), item.span));
+            members.insert(c.name.as_str().to_string(), id);
+            self.module_files.insert(item.span.file, module.into());
+        }
+        self.modules.insert(module.to_string(), members);
+    }
+
+    /// The module that a place is in.
+    pub(crate) fn module_of(&self, span: Span) -> Option<Rc<str>> {
+        self.module_files.get(&span.file).cloned()
+    }
+
+    /// A function of a module.
+    pub(crate) fn module_decl(&self, module: &str, name: &str) -> Option<DeclId> {
+        self.modules.get(module)?.get(name).copied()
+    }
+
+    /// Says that a module has no such function.
+    pub(crate) fn no_member(&self, module: &str, name: &ppl_syntax::ast::Ident) -> Diagnostic {
+        let mut all: Vec<&str> = self.modules.get(module).into_iter().flat_map(|m| m.keys().map(String::as_str)).collect();
+        all.sort_unstable();
+        let d = Diagnostic::error(codes::UNKNOWN_NAME, format!("`{module}` has no function `{name}`")).label(name.span, "unknown name");
+        match did_you_mean(name.as_str(), all.iter().copied()) {
+            Some(near) => d.help(format!("did you mean `{near}`?")).edit(name.span, near),
+            None => d.note(format!("it has {}", all.join(", "))),
         }
     }
 
@@ -192,13 +238,12 @@ impl Session {
             ItemKind::Use(path) => {
                 let text: Vec<&str> = path.iter().map(|i| i.as_str()).collect();
                 let text = text.join(".");
-                let known = ["std", "std.math", "std.distributions", "std.strategies", "std.objectives", "std.guides"];
-                if text == "std.nn" {
-                    self.report(
-                        Diagnostic::error(codes::NOT_COMPILED_YET, "`std.nn` is not compiled yet")
-                            .label(item.span, "neural networks come with a later release")
-                            .help("write the layers out: `let h = tanh(matmul(w, x) + b)`"),
-                    );
+                let known = ["std", "std.math", "std.distributions", "std.strategies", "std.objectives", "std.guides", "std.nn"];
+                if let [_, module] = path.as_slice()
+                    && text.starts_with("std.")
+                    && self.modules.contains_key(module.as_str())
+                {
+                    self.names.insert(module.as_str().to_string(), (TopName::Module(module.as_str().into()), module.span));
                 } else if path.first().is_some_and(|p| p == "std") && !known.contains(&text.as_str()) {
                     let d = Diagnostic::error(codes::UNKNOWN_IMPORT, format!("there is no module `{text}`"))
                         .label(item.span, "not found")
@@ -287,7 +332,12 @@ impl Session {
                 ItemKind::Data(decls) => decls.iter().for_each(|d| self.declare_data(d)),
                 ItemKind::Param(p) => {
                     let name = p.name.as_str().to_string();
-                    if let Some(g) = self.declare_param(&name, p, item.span, None) {
+                    if let Some(init) = &p.init
+                        && p.ty.is_none()
+                        && self.constructs(init)
+                    {
+                        self.declare_network(&name, init, p.name.span);
+                    } else if let Some(g) = self.declare_param(&name, p, item.span, None, Vec::new()) {
                         self.add_name(&name, TopName::Global(g), p.name.span);
                     } else {
                         self.add_name(&name, TopName::Error, p.name.span);
@@ -303,6 +353,66 @@ impl Session {
         for i in 0..self.pending_lets.len() {
             self.force_let(i);
         }
+    }
+
+    /// `param net = f(..)`, where the call constructs a network.
+    fn declare_network(&mut self, name: &str, init: &ppl_syntax::ast::Expr, span: Span) {
+        // While it is constructed, its name is an error: a network can't use itself.
+        self.add_name(name, TopName::Error, span);
+        let mut me = FnElab::<Det>::new(self, "param", 0, false);
+        let v = me.constructed(vec![name.to_string()], init);
+        let top = match v {
+            Value::Error => return,
+            v if v.is_network() => TopName::Network(Rc::new(init.clone())),
+            v => {
+                self.report(
+                    Diagnostic::error(codes::WRONG_TYPE, format!("the parameter `{name}` is neither a number nor a network"))
+                        .label(init.span, format!("this is {}", v.describe()))
+                        .note("a network is a function, or a list of functions, that declare parameters"),
+                );
+                return;
+            }
+        };
+        self.names.insert(name.to_string(), (top, span));
+    }
+
+    /// Whether the initial value of a parameter constructs a network: it is a function, or a call of one that makes functions or declares parameters.
+    pub(crate) fn constructs(&self, e: &ppl_syntax::ast::Expr) -> bool {
+        let mut seen = HashSet::new();
+        self.constructs_within(e, None, &mut seen)
+    }
+
+    fn constructs_within(&self, e: &ppl_syntax::ast::Expr, module: Option<&str>, seen: &mut HashSet<DeclId>) -> bool {
+        let decl = match &e.kind {
+            ExprKind::Function(_) => return true,
+            ExprKind::Name(n) => {
+                let member = module.and_then(|m| self.module_decl(m, n.as_str())).map(|d| (d, module));
+                let top = || match self.names.get(n.as_str()) {
+                    Some((TopName::Decl(d), _)) => Some((*d, None)),
+                    _ => None,
+                };
+                if matches!(self.names.get(n.as_str()), Some((TopName::Network(_), _))) {
+                    return true;
+                }
+                member.or_else(top)
+            }
+            ExprKind::Field(b, f) => match &b.kind {
+                ExprKind::Name(m) => self.module_decl(m.as_str(), f.as_str()).map(|d| (d, Some(m.as_str()))),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some((d, module)) = decl
+            && seen.insert(d)
+            && let Decl::Fn(c) = &*self.decl(d)
+        {
+            return self.constructs_within(&c.body, module, seen);
+        }
+        if declares_params(e) {
+            return true;
+        }
+        let mut e = e.clone();
+        ppl_syntax::visit::children_mut(&mut e).into_iter().any(|c| self.constructs_within(c, module, seen))
     }
 
     fn declare_data(&mut self, d: &DataDecl) {
@@ -381,6 +491,7 @@ impl Session {
         p: &Param,
         span: Span,
         within: Option<(DType, Support, Vec<Dim>)>,
+        scope: Vec<HashMap<String, Value>>,
     ) -> Option<Global> {
         let (dtype, support, dims) = match (within, &p.ty) {
             (Some(t), _) => t,
@@ -404,7 +515,11 @@ impl Session {
                 // The initial value tells the type.
                 let init = p.init.as_ref()?;
                 let mut me = FnElab::<Det>::new(self, "param", 0, false);
-                let v = me.expr(init);
+                me.enclose(scope.clone());
+                let v = match me.expr(init) {
+                    Value::Dist(d) => Value::unit_or(me.drawn(&d, &[], init.span)),
+                    v => v,
+                };
                 let a = me.as_array(v, init.span)?;
                 if a.dtype == DType::Bool {
                     me.as_real(a, init.span)?;
@@ -460,19 +575,30 @@ impl Session {
             support: support.clone(),
             unconstrained: constrained.then_some(free),
         });
+        // `init(a)` of a choice is left to the fit; a network may have an initialiser of that name.
+        let of_choice = |e: &ppl_syntax::ast::Expr| matches!(&e.kind, ExprKind::Call { callee, .. } if matches!(&callee.kind, ExprKind::Name(n) if n == "init"));
+        let named = scope.iter().any(|s| s.contains_key("init"));
         if let Some(init) = &p.init
-            && !matches!(&init.kind, ExprKind::Call { callee, .. } if matches!(&callee.kind, ExprKind::Name(n) if n == "init"))
+            && (named || !of_choice(init))
         {
-            let func = self.init_function(full_name, init, &dims);
+            let func = self.init_function(full_name, init, &dims, scope);
             self.params[id].init = func;
         }
         Some(Global::Param(id))
     }
 
-    fn init_function(&mut self, name: &str, init: &ppl_syntax::ast::Expr, dims: &[Dim]) -> Option<(DetId, Vec<Global>)> {
+    fn init_function(
+        &mut self,
+        name: &str,
+        init: &ppl_syntax::ast::Expr,
+        dims: &[Dim],
+        scope: Vec<HashMap<String, Value>>,
+    ) -> Option<(DetId, Vec<Global>)> {
         let mut me = FnElab::<Det>::new(self, &format!("init.{name}"), 1, false);
-        let Value::Array(a) = me.expr(init) else {
-            return None;
+        me.enclose(scope);
+        let a = match me.expr(init) {
+            Value::Dist(d) => me.drawn(&d, dims, init.span)?,
+            v => me.as_array(v, init.span)?,
         };
         let a = me.as_real(a, init.span)?;
         let Some(a) = me.fill(&a, dims) else {
@@ -480,7 +606,8 @@ impl Session {
             me.wrong_shape(&format!("the parameter `{name}`"), DType::Float, dims, &a, s, d);
             return None;
         };
-        let done = me.finish(vec![a.atom], init.span);
+        let mut done = me.finish(vec![a.atom], init.span);
+        crate::networks::name_sites(&mut done.func.body, name);
         let id = self.module.add_det(done.func);
         Some((id, done.captures))
     }
@@ -600,6 +727,17 @@ impl Session {
         all.extend(crate::builtins::NAMES);
         all.sort_unstable();
         did_you_mean(name, all).map(str::to_string)
+    }
+}
+
+/// Whether a statement of the expression declares a parameter.
+fn declares_params(e: &ppl_syntax::ast::Expr) -> bool {
+    let in_block = |b: &ppl_syntax::ast::Block| b.stmts.iter().any(|s| matches!(s.kind, ppl_syntax::ast::StmtKind::Param(_)));
+    match &e.kind {
+        ExprKind::Block(b) => in_block(b),
+        ExprKind::For(f) | ExprKind::Comprehension(f) => in_block(&f.body),
+        ExprKind::If { then, .. } => in_block(then),
+        _ => false,
     }
 }
 

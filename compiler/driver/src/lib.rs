@@ -13,7 +13,7 @@ pub use lower::{
 };
 pub use ppl_check as check;
 pub use ppl_transform::{ChoiceCosts, CostTerm, Divergences, EliminationCost, Reach, step};
-pub use source::{Disk, Files, Source, library};
+pub use source::{Disk, Files, Source, library, library_module};
 
 use ppl_check::{Checked, DataShapes, FitOverrides, Program};
 use ppl_diag::{Code, Diagnostic, Severity};

@@ -55,12 +55,35 @@ pub fn library() -> &'static [File] {
     })
 }
 
+/// A module of the standard library, parsed when a file first uses it.
+pub fn library_module(name: &str) -> Option<&'static File> {
+    static PARSED: OnceLock<Vec<OnceLock<File>>> = OnceLock::new();
+    let i = ppl_stdlib::MODULES.iter().position(|m| m.name == name)?;
+    let all = PARSED.get_or_init(|| ppl_stdlib::MODULES.iter().map(|_| OnceLock::new()).collect());
+    Some(all[i].get_or_init(|| {
+        let module = ppl_stdlib::MODULES[i];
+        let id = FileId((ppl_stdlib::PRELUDE.len() + i) as u32);
+        File { module: Some(module.name.into()), ..ppl_syntax::parse(id, module.file.text).ast }
+    }))
+}
+
 fn library_map() -> SourceMap {
     let mut map = SourceMap::default();
-    for f in ppl_stdlib::PRELUDE {
+    for f in ppl_stdlib::PRELUDE.iter().chain(ppl_stdlib::MODULES.iter().map(|m| &m.file)) {
         map.add(f.name, f.text);
     }
     map
+}
+
+/// The names of the library's modules that a file uses.
+fn used_modules(file: &File) -> impl Iterator<Item = &str> {
+    file.items.iter().filter_map(|item| match &item.kind {
+        ItemKind::Use(path) => match path.as_slice() {
+            [std, module] if *std == "std" => Some(module.as_str()),
+            _ => None,
+        },
+        _ => None,
+    })
 }
 
 impl Source {
@@ -119,9 +142,14 @@ impl Source {
         }
     }
 
-    /// The library and the imported files, in the order they are declared.
+    /// The library, its modules that are used, and the imported files, in the order they are declared.
     pub fn libraries(&self) -> Vec<File> {
-        library().iter().chain(&self.modules).cloned().collect()
+        let mut used: Vec<String> =
+            self.modules.iter().chain([&self.file]).flat_map(used_modules).map(str::to_string).collect();
+        used.sort_unstable();
+        used.dedup();
+        let modules = used.into_iter().filter_map(|m| library_module(&m));
+        library().iter().chain(modules).chain(&self.modules).cloned().collect()
     }
 }
 
