@@ -159,7 +159,9 @@ impl<S: ElabStage> FnElab<'_, S> {
                 Some(l) if l.made != layer.made => {
                     d.label(l.made, format!("`{}` is made here: gives `{found}`", l.name)).label(place, "applied here")
                 }
-                Some(l) => d.label(place, "applied here").note(format!("the input comes from `{}`, which gives `{found}`", l.name)),
+                Some(l) => {
+                    d.label(place, "applied here").note(format!("the input comes from `{}`, which gives `{found}`", l.name))
+                }
                 None => d.label(place, format!("gets `{found}`")),
             };
             return self.fail(d);
@@ -325,9 +327,12 @@ impl<S: ElabStage> FnElab<'_, S> {
                 ),
             },
             None => self.fail(
-                Diagnostic::error(codes::SIZE_NOT_KNOWN, "an index into a list of functions must be known before the program runs")
-                    .label(subscript.span, format!("has type `{}`", i.show()))
-                    .help("loop over the list itself: `for f in list carry (h = x) { f(h) }`"),
+                Diagnostic::error(
+                    codes::SIZE_NOT_KNOWN,
+                    "an index into a list of functions must be known before the program runs",
+                )
+                .label(subscript.span, format!("has type `{}`", i.show()))
+                .help("loop over the list itself: `for f in list carry (h = x) { f(h) }`"),
             ),
         }
     }

@@ -51,9 +51,12 @@ impl<S: ElabStage> FnElab<'_, S> {
                 Value::Function(c) if c.network.is_some() => key += &format!("|net {:?}", c.network),
                 Value::Function(_) | Value::List(_) => {
                     return self.fail(
-                        Diagnostic::error(codes::WRONG_TYPE, "a function without a name can't be an argument of a generative program")
-                            .label(*at, format!("this is {}", v.describe()))
-                            .help("declare it, `fn f(x) = ..`, or make it a network of the file: `param net = ..`"),
+                        Diagnostic::error(
+                            codes::WRONG_TYPE,
+                            "a function without a name can't be an argument of a generative program",
+                        )
+                        .label(*at, format!("this is {}", v.describe()))
+                        .help("declare it, `fn f(x) = ..`, or make it a network of the file: `param net = ..`"),
                     );
                 }
                 Value::Error => return Value::Error,

@@ -213,7 +213,8 @@ impl Session {
     pub(crate) fn no_member(&self, module: &str, name: &ppl_syntax::ast::Ident) -> Diagnostic {
         let mut all: Vec<&str> = self.modules.get(module).into_iter().flat_map(|m| m.keys().map(String::as_str)).collect();
         all.sort_unstable();
-        let d = Diagnostic::error(codes::UNKNOWN_NAME, format!("`{module}` has no function `{name}`")).label(name.span, "unknown name");
+        let d = Diagnostic::error(codes::UNKNOWN_NAME, format!("`{module}` has no function `{name}`"))
+            .label(name.span, "unknown name");
         match did_you_mean(name.as_str(), all.iter().copied()) {
             Some(near) => d.help(format!("did you mean `{near}`?")).edit(name.span, near),
             None => d.note(format!("it has {}", all.join(", "))),

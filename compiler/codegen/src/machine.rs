@@ -294,6 +294,7 @@ pub fn compile(func: &Func<Det>, options: &Options) -> Result<Compiled, CodegenE
                     e.step(&func.body, step)?;
                     rest.pop_front();
                     if let Some(p) = e.st.product.take() {
+                        e.save_operands(&p)?;
                         next = Next::Product(Box::new(p));
                         break;
                     }

@@ -125,7 +125,15 @@ fn fault(message: &str, f: &Func<Det>) -> Diagnostic {
 fn flat(program: &Program, entry: &Entry, cx: &mut Cx) -> Result<Func<Est>, Vec<Diagnostic>> {
     let func = program.module.est(entry.func);
     cx.show("core", || program.module.to_string());
-    let (f, remarks) = cx.time("inline", || inline_with_remarks(&program.module, func))?;
+    let (mut f, remarks) = cx.time("inline", || inline_with_remarks(&program.module, func))?;
+    // Before strategies, so that runs of the rest of a program read what no choice changes.
+    if !cx.exact && !cx.skip.iter().any(|s| s == "split") {
+        cx.time("split", || {
+            if ppl_opt::split(&mut f) {
+                ppl_opt::licm(&mut f);
+            }
+        });
+    }
     note(&mut cx.eliminations, remarks.eliminations);
     note(&mut cx.divergences, remarks.divergences);
     cx.show("inline", || f.to_string());

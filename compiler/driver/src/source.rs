@@ -144,8 +144,7 @@ impl Source {
 
     /// The library, its modules that are used, and the imported files, in the order they are declared.
     pub fn libraries(&self) -> Vec<File> {
-        let mut used: Vec<String> =
-            self.modules.iter().chain([&self.file]).flat_map(used_modules).map(str::to_string).collect();
+        let mut used: Vec<String> = self.modules.iter().chain([&self.file]).flat_map(used_modules).map(str::to_string).collect();
         used.sort_unstable();
         used.dedup();
         let modules = used.into_iter().filter_map(|m| library_module(&m));

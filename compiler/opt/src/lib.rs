@@ -18,6 +18,7 @@ mod dce;
 mod inline_calls;
 mod licm;
 mod simplify;
+mod split;
 mod util;
 
 pub use columns::columns;
@@ -28,3 +29,4 @@ pub use licm::licm;
 pub use pipeline::{OptError, PassManager, PassTiming, When};
 pub use reciprocals::reciprocals;
 pub use simplify::{SimplifyOptions, simplify, simplify_det};
+pub use split::split;

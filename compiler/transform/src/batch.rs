@@ -26,7 +26,7 @@
 //! ```
 //!
 //! `v` ranges over the real variables that a branch captures. A captured value that is the same in all iterations is
-//! guarded by "some iteration takes the branch", and again, iteration by iteration, where it meets a batched value: so
+//! guarded by "some iteration takes the branch" (of all maps around), and again, iteration by iteration, where it meets a batched value: so
 //! an iteration that does not take a branch contributes exactly zero to every derivative, and shared operands of
 //! contractions are not repeated.
 

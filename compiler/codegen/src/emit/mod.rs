@@ -582,6 +582,11 @@ impl<'s, 'f> Emitter<'s, 'f> {
         Ok(())
     }
 
+    /// Saves the pointers of a product that follows in chunks: its operands have had their last use already.
+    pub(crate) fn save_operands(&mut self, p: &chunk::Product) -> Result<()> {
+        [p.c.base, p.a.base, p.b.base].into_iter().try_for_each(|base| self.save_pointer(base))
+    }
+
     fn save(&mut self) -> Result<()> {
         for v in std::mem::take(&mut self.st.fresh) {
             match self.st.locs[v.index()].clone() {
@@ -590,19 +595,26 @@ impl<'s, 'f> Emitter<'s, 'f> {
                 }
                 Some(Loc::Scalar(x)) => self.save_scalar(v, x, false),
                 Some(Loc::Splat(x)) => self.save_scalar(v, x, true),
-                Some(Loc::View(View { base: Base::Dynamic(d), .. })) if !self.st.saved_dynamics.contains_key(&d) => {
-                    let buf = self.st.arena.alloc(8);
-                    let off = self.st.arena.offset(buf);
-                    self.st.saved_dynamics.insert(d, off);
-                    let p = self.base(Base::Dynamic(d))?;
-                    self.store(p, self.workspace, off);
-                }
-                Some(Loc::View(_) | Loc::Saved { .. } | Loc::Given(_)) | None => {}
+                Some(Loc::View(view)) => self.save_pointer(view.base)?,
+                Some(Loc::Saved { .. } | Loc::Given(_)) | None => {}
             }
         }
         for d in std::mem::take(&mut self.st.fresh_dynamics) {
             self.st.dynamics[d] = None;
         }
+        Ok(())
+    }
+
+    fn save_pointer(&mut self, base: Base) -> Result<()> {
+        let Base::Dynamic(d) = base else { return Ok(()) };
+        if self.st.saved_dynamics.contains_key(&d) {
+            return Ok(());
+        }
+        let buf = self.st.arena.alloc(8);
+        let off = self.st.arena.offset(buf);
+        self.st.saved_dynamics.insert(d, off);
+        let p = self.base(base)?;
+        self.store(p, self.workspace, off);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! One map's body, run for all iterations (lanes) at once.
 
 use super::spread;
-use ppl_core::{Atom, Block, Builder, DType, Det, Op, Prim, Stmt, Ty, Var, map_atoms};
+use ppl_core::{Atom, Block, Builder, DType, Det, Op, Prim, ReduceOp, Stmt, Ty, Var, map_atoms};
 use std::collections::{HashMap, HashSet};
 
 /// State while the body of one map is rewritten.
@@ -23,7 +23,7 @@ pub(super) struct Lanes<'a> {
 
 /// Emits the body for all lanes; returns the stacked results.
 pub(super) fn run(b: &mut Builder<Det>, len: usize, index: Var, body: &Block<Det>) -> Vec<Atom> {
-    let varying = spread::varying(index, body);
+    let varying = spread::varying(index, body, &b.func);
     let iota = b.iota(len);
     let mut lanes =
         Lanes { b, len, index, varying, env: HashMap::from([(index, iota)]), offset: HashMap::from([(index, 0)]), mask: None };
@@ -38,6 +38,12 @@ impl Lanes<'_> {
             match &s.op {
                 Op::If { cond, then, els } => self.if_(s, *cond, then, els),
                 Op::Scan(scan) => self.scan(s, scan),
+                Op::Prim(_, args) if spread::guards_shared(&s.op, &self.varying, &self.b.func) => {
+                    let cond = self.value(args[0]);
+                    let any = self.b.reduce(ReduceOp::Any, cond, &[0]);
+                    let op = Op::Prim(Prim::Guard, vec![any, self.value(args[1])]);
+                    self.b.push(Stmt { outs: s.outs.clone(), op, span: s.span });
+                }
                 _ if s.outs.iter().any(|v| self.varying.contains(v)) => self.varying_stmt(s),
                 _ => self.shared_stmt(s),
             }
