@@ -58,6 +58,8 @@ pub const NAMES: &[&str] = &[
     "init",
     "constrain",
     "minibatch",
+    "noise",
+    "fitting",
     "random_uniform",
     "random_normal",
     "random_gamma",
@@ -634,6 +636,26 @@ impl<S: ElabStage> FnElab<'_, S> {
                         Some(self.fail(d))
                     }
                 }
+            }
+            "fitting" => {
+                self.count(name, args, 0, 0, span)?;
+                Some(Value::Array(Arr::lit(Lit::Bool(self.s.fitting))))
+            }
+            "noise" => {
+                self.count(name, args, 1, 2, span)?;
+                let Value::Dist(d) = &args[0].0 else {
+                    return Some(
+                        self.fail(
+                            Diagnostic::error(codes::WRONG_TYPE, "`noise` needs a distribution")
+                                .label(args[0].1, format!("this is {}", args[0].0.describe())),
+                        ),
+                    );
+                };
+                let like = match args.get(1) {
+                    Some((v, at)) => self.as_array(v.clone(), *at)?.dims,
+                    None => Vec::new(),
+                };
+                self.noise_over(d, &like, span).map(Value::Array)
             }
             "init" => Some(
                 self.fail(

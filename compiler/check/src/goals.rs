@@ -64,7 +64,10 @@ pub(crate) fn goals(
     let mut out = Vec::new();
     let mut groups: Vec<(Vec<usize>, Span)> = Vec::new();
     for (e, maximize, over, at) in &written {
-        let objective = objective_entry(s, fit, guide, e, sizes.0, true, span)?;
+        s.fitting = true;
+        let objective = objective_entry(s, fit, guide, e, sizes.0, true, span);
+        s.fitting = false;
+        let objective = objective?;
         let (estimate, minibatches) = evaluated(s, fit, guide, e, sizes.1, span)?;
         let claim = claim(&s.module, s.module.est(estimate.func));
         right_way(s, &claim, *maximize, e.span);

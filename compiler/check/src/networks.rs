@@ -14,8 +14,8 @@ use crate::builtins::Argument;
 use crate::codes;
 use crate::func::FnElab;
 use crate::stage::ElabStage;
-use crate::value::{Arr, Value};
-use ppl_core::{Atom, Lit};
+use crate::value::{Arr, Dim, DistVal, Value};
+use ppl_core::{Atom, DistUse, GenRandom, Lit, Op};
 use ppl_diag::{Diagnostic, Span};
 use ppl_syntax::ast::{Callable, Expr, ExprKind, For, Param};
 use std::collections::{HashMap, HashSet};
@@ -402,20 +402,42 @@ impl<S: ElabStage> FnElab<'_, S> {
     }
 
     /// The indices of a loop over known numbers, in a construction.
-    pub(crate) fn known_indices(&self, start: i64, len: &crate::value::Dim) -> Vec<Value> {
+    pub(crate) fn known_indices(&self, start: i64, len: &Dim) -> Vec<Value> {
         (start..start + len.n as i64).map(|i| Value::Array(Arr::lit(Lit::Int(i)))).collect()
+    }
+
+    /// `noise(d, x)`: draws that are no choices, one for each element of an array of sizes `dims`.
+    pub(crate) fn noise_over(&mut self, d: &DistVal, dims: &[Dim], span: Span) -> Option<Arr> {
+        let Some((len, rest)) = dims.split_first() else { return self.noise(d, span) };
+        let v = self.map_loop(len, "e", |me, _| Value::unit_or(me.noise_over(d, rest, span)));
+        self.as_array(v, span)
+    }
+
+    fn noise(&mut self, d: &DistVal, span: Span) -> Option<Arr> {
+        let generative = |dist: DistUse| S::generative(GenRandom::Noise(dist));
+        if generative(DistUse { dist: d.dist, args: Vec::new() }).is_none() {
+            let v = self.draw(d, span, false);
+            return self.as_array(v, span);
+        }
+        let batch = d.batch.clone();
+        self.over_batch(d, &batch, &d.args.clone(), &mut |me, args| {
+            let event = me.s.module.dist(d.dist).event.clone();
+            let r = generative(DistUse { dist: d.dist, args: args.iter().map(|a| a.atom).collect() })?;
+            let atom = me.b.emit1(Op::Random(r), "noise", event.clone());
+            Some(Arr::from_ty(atom, &event))
+        })
     }
 
     // Initial values.
 
     /// Elements drawn from a distribution, once, before the fit.
-    pub(crate) fn drawn(&mut self, d: &crate::value::DistVal, dims: &[crate::value::Dim], span: Span) -> Option<Arr> {
+    pub(crate) fn drawn(&mut self, d: &DistVal, dims: &[Dim], span: Span) -> Option<Arr> {
         let event = self.s.module.dist(d.dist).event.rank() + d.batch.len();
         let extra = dims.len().saturating_sub(event);
         self.drawn_over(d, &dims[..extra], span)
     }
 
-    fn drawn_over(&mut self, d: &crate::value::DistVal, outer: &[crate::value::Dim], span: Span) -> Option<Arr> {
+    fn drawn_over(&mut self, d: &DistVal, outer: &[Dim], span: Span) -> Option<Arr> {
         let Some((len, rest)) = outer.split_first() else {
             let v = self.draw(d, span, false);
             return self.as_array(v, span);
@@ -430,7 +452,7 @@ pub(crate) fn name_sites(block: &mut ppl_core::Block<ppl_core::Det>, name: &str)
     let hash = name.bytes().fold(0x7061_7261_6d00, |h, b| ppl_abi::fold(h, u64::from(b)));
     fn walk(stmts: &mut [ppl_core::Stmt<ppl_core::Det>], hash: u64) {
         for s in stmts {
-            if let ppl_core::Op::Random(r) = &mut s.op {
+            if let Op::Random(r) = &mut s.op {
                 r.site = ppl_abi::fold(hash, r.site);
             }
             ppl_core::op_blocks_mut(&mut s.op).into_iter().for_each(|b| walk(&mut b.stmts, hash));

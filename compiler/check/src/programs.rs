@@ -21,7 +21,12 @@ impl<S: ElabStage> FnElab<'_, S> {
         span: Span,
     ) -> Value {
         // Known values and programs specialise the function, arrays are passed.
-        let mut key = format!("{}{}", id.0, if self.s.evaluating { "|evaluating" } else { "" });
+        let purpose = match (self.s.evaluating, self.s.fitting) {
+            (true, _) => "|evaluating",
+            (false, true) => "|fitting",
+            (false, false) => "",
+        };
+        let mut key = format!("{}{purpose}", id.0);
         let mut passed = Vec::new();
         for (v, at) in &args {
             if let Value::Array(a) = v

@@ -118,6 +118,8 @@ pub(crate) struct Session {
     pub(crate) whole_plates: bool,
     /// Whether what is elaborated is evaluated after the fit: minibatches then divide the data evenly where they can.
     pub(crate) evaluating: bool,
+    /// Whether what is elaborated is a fit's step.
+    pub(crate) fitting: bool,
     stand_ins: usize,
     shapes: Option<DataShapes>,
 }
@@ -157,6 +159,7 @@ impl Session {
             continuous: Vec::new(),
             whole_plates: false,
             evaluating: false,
+            fitting: false,
             stand_ins: 0,
             shapes,
         }

@@ -203,7 +203,7 @@ impl<S: Stage> Cx<'_, S> {
             RandomView::Gen(GenRandom::Scale(c)) => Err(format!("a minibatch cannot count {c} times")),
             RandomView::Gen(GenRandom::Report { value, .. }) => self.ty(*value).map(|_| Vec::new()),
             RandomView::Gen(GenRandom::Integral(i)) => self.integral(i).map(|()| Vec::new()),
-            RandomView::Est(EstRandom::Draw(d)) => {
+            RandomView::Gen(GenRandom::Noise(d)) | RandomView::Est(EstRandom::Draw(d)) => {
                 let inst = self.dist(d)?;
                 if inst.sample.is_none() {
                     return Err(format!("`{}` cannot be drawn from", inst.name));

@@ -149,6 +149,8 @@ pub enum GenRandom {
         /// Prefix of its addresses.
         addr: Address,
     },
+    /// `noise(d)`: a draw that is not part of the trace, one output. No gradient flows through it.
+    Noise(DistUse),
     /// `factor e`: no output.
     Factor(
         /// What is added to the log density, a real scalar.
@@ -670,6 +672,7 @@ impl RandomOp for GenRandom {
                 dist.args.iter().copied().chain(strategy.args().iter().copied()).chain(addr.atoms()).collect()
             }
             GenRandom::Call { args, addr, .. } => args.iter().copied().chain(addr.atoms()).collect(),
+            GenRandom::Noise(dist) => dist.args.clone(),
             GenRandom::Factor(w) => vec![*w],
             GenRandom::Scale(_) => Vec::new(),
             GenRandom::Integral(i) => i.atoms(),
@@ -688,6 +691,7 @@ impl RandomOp for GenRandom {
                 each(args, f);
                 addr.map_atoms(f);
             }
+            GenRandom::Noise(dist) => each(&mut dist.args, f),
             GenRandom::Factor(w) => *w = f(*w),
             GenRandom::Scale(_) => {}
             GenRandom::Integral(i) => i.map_atoms(f),

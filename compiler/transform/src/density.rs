@@ -291,6 +291,7 @@ impl Hook<Gen, Est> for Density<'_, '_> {
                 self.scope().scale(*c);
                 Vec::new()
             }
+            GenRandom::Noise(dist) => crate::sim::noise(b, cx, stmt, dist),
             GenRandom::Report { addr, value } => {
                 let value = cx.atom(*value);
                 self.report(value, &addr.indices);

@@ -231,6 +231,7 @@ impl Hook<Gen, Est> for Sim<'_, '_> {
                 self.scope().scale(*c);
                 Vec::new()
             }
+            GenRandom::Noise(dist) => crate::sim::noise(b, cx, stmt, dist),
             GenRandom::Report { .. } => Vec::new(),
             GenRandom::Integral(i) => {
                 let mut i = (**i).clone();
@@ -295,6 +296,13 @@ impl Hook<Gen, Est> for Sim<'_, '_> {
             self.scope().absorb(b, p, &outs, false);
         }
     }
+}
+
+/// A draw that is not part of the trace.
+pub(crate) fn noise(b: &mut Builder<Est>, cx: &Cx<'_, Gen>, stmt: &Stmt<Gen>, dist: &DistUse) -> Vec<Atom> {
+    let dist = DistUse { dist: dist.dist, args: cx.atoms(&dist.args) };
+    let outs = cx.declare(stmt, std::iter::empty());
+    b.emit(Op::Random(EstRandom::Draw(dist)), outs).into_iter().map(Atom::Var).collect()
 }
 
 /// One sample with its strategy: the value.

@@ -399,6 +399,20 @@ pub const BUILTINS: &[BuiltinDef] = &[
     ),
     row(
         Topic::Estimate,
+        "noise",
+        "noise(d: dist, x?) -> value",
+        "A draw that is not part of the trace, with `x` one for each of its elements: what is computed from it, such as a log density, is an estimate of its mean over such draws.",
+        ("noise(flip(0.9), x)", ""),
+    ),
+    row(
+        Topic::Estimate,
+        "fitting",
+        "fitting() -> bool",
+        "Whether this is a step of a fit; false in evaluations, draws and simulations. Known while compiling.",
+        ("if fitting() { x * real(noise(flip(0.9), x)) / 0.9 } else { x }", ""),
+    ),
+    row(
+        Topic::Estimate,
         "support",
         "support(d: dist) -> support",
         "The set of values of a distribution, to loop over if it is finite; of an address in a guide, that of the latent choice.",

@@ -130,6 +130,7 @@ impl<S: Stage> FuncParser<'_, S> {
                     AnyRandom::Gen(GenRandom::Sample { dist, addr, strategy: self.strategy()? })
                 }
             }
+            "noise" => AnyRandom::Gen(GenRandom::Noise(self.dist()?)),
             "factor" => AnyRandom::Gen(GenRandom::Factor(self.atom()?)),
             "scale" => match self.atom()? {
                 Atom::Lit(crate::Lit::Float(c)) => AnyRandom::Gen(GenRandom::Scale(c)),

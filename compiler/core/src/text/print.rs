@@ -251,6 +251,7 @@ impl<S: Stage> Printer<'_, S> {
                 format!("sample {} at {}{}", self.dist(dist), self.addr(addr), self.strategy(strategy))
             }
             GenRandom::Call { callee, args, addr } => format!("call {callee}({}) at {}", self.atoms(args), self.addr(addr)),
+            GenRandom::Noise(d) => format!("noise {}", self.dist(d)),
             GenRandom::Factor(w) => format!("factor {}", self.atom(w)),
             GenRandom::Scale(c) => format!("scale {}", self.atom(&Atom::float(*c))),
             GenRandom::Report { addr, value } => format!("report {} = {}", self.addr(addr), self.atom(value)),
@@ -336,7 +337,8 @@ impl<S: Stage> Printer<'_, S> {
             Op::Random(r) => match r.view() {
                 RandomView::Gen(GenRandom::Sample { dist, strategy, .. })
                 | RandomView::Est(EstRandom::Sample { dist, strategy, .. }) => with(dist, strategy),
-                RandomView::Est(
+                RandomView::Gen(GenRandom::Noise(d))
+                | RandomView::Est(
                     EstRandom::Draw(d)
                     | EstRandom::Path(d)
                     | EstRandom::LogDensity { dist: d, .. }

@@ -337,7 +337,7 @@ impl<S: Stage> Verifier<'_, S> {
                     self.fault_in(stmt, "a scale stands in a loop");
                 }
             }
-            RandomView::Gen(GenRandom::Factor(_)) | RandomView::Est(_) => {}
+            RandomView::Gen(GenRandom::Factor(_) | GenRandom::Noise(_)) | RandomView::Est(_) => {}
             RandomView::Det(d) => self.lanes(stmt, d),
         }
     }

@@ -63,10 +63,14 @@ pub(super) struct Site {
 
 /// The choices of a program. With `through`, what a choice depends on includes what its value was drawn from.
 pub(super) fn sites(module: &Module, id: GenId, through: bool) -> Vec<Site> {
-    let mut w = Walk { module, through, next: 0, loops: 0, scale: 1.0, control: Vec::new(), sites: Vec::new() };
+    let mut w = Walk { module, through, next: 0, loops: 0, scale: 1.0, control: Vec::new(), sites: Vec::new(), noisy: false };
     let f = module.generative(id);
     let mut frame = Frame { f, values: HashMap::new(), loops: HashMap::new(), prefix: Vec::new() };
     w.block(&mut frame, &f.body);
+    // Draws that are no choices are made anew in each reading of a program, so what depends on them is not the same in two.
+    if w.noisy {
+        w.sites.iter_mut().for_each(|s| s.joint = true);
+    }
     w.sites
 }
 
@@ -80,6 +84,8 @@ struct Walk<'m> {
     /// Dependencies of the conditions around.
     control: Vec<Deps>,
     sites: Vec<Site>,
+    /// Whether the program makes draws that are no choices.
+    noisy: bool,
 }
 
 /// A function being walked.
@@ -258,6 +264,10 @@ impl<'m> Walk<'m> {
                     self.site(outer, params.clone(), true);
                 }
                 Vec::new()
+            }
+            GenRandom::Noise(d) => {
+                self.noisy = true;
+                vec![fr.all(&d.args)]
             }
             GenRandom::Factor(_) | GenRandom::Scale(_) | GenRandom::Report { .. } => Vec::new(),
         }
