@@ -19,6 +19,7 @@ mod inline_calls;
 mod licm;
 mod simplify;
 mod split;
+mod unroll;
 mod util;
 
 pub use columns::columns;
@@ -30,3 +31,4 @@ pub use pipeline::{OptError, PassManager, PassTiming, When};
 pub use reciprocals::reciprocals;
 pub use simplify::{SimplifyOptions, simplify, simplify_det};
 pub use split::split;
+pub use unroll::unroll;

@@ -2,7 +2,7 @@
 //!
 //! This is the only place that orders passes.
 
-use crate::{SimplifyOptions, columns, cse, dce, inline_calls, licm, reciprocals, simplify_det};
+use crate::{SimplifyOptions, columns, cse, dce, inline_calls, licm, reciprocals, simplify_det, unroll};
 use ppl_core::{Det, Func, Module, verify};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -55,10 +55,18 @@ struct Pass {
     run: fn(&mut Func<Det>, &[Func<Det>], SimplifyOptions),
 }
 
-/// In order. `inline_calls` comes first, since moving or merging calls would change the numbers of their draws; `licm`
+/// In order. `inline_calls` comes first, since moving or merging calls would change the numbers of their draws; `unroll` before what simplifies its rounds; `licm`
 /// uncovers repeats across loops for `cse`, `cse` equal operands for the second `simplify`. `columns` needs to see all that is left.
 const PIPELINE: &[Pass] = &[
     Pass { name: "inline_calls", run: |f, dets, _| inline_calls(f, dets) },
+    Pass {
+        name: "unroll",
+        run: |f, _, o| {
+            if o.after_vjp {
+                unroll(f)
+            }
+        },
+    },
     Pass { name: "simplify", run: |f, _, o| simplify_det(f, o) },
     Pass { name: "dce", run: |f, _, _| dce(f) },
     Pass { name: "licm", run: |f, _, _| licm(f) },
@@ -152,6 +160,6 @@ impl PassManager<'_> {
     }
 }
 
-fn count(b: &ppl_core::Block<Det>) -> usize {
+pub(crate) fn count(b: &ppl_core::Block<Det>) -> usize {
     b.stmts.iter().map(|s| 1 + ppl_core::op_blocks(&s.op).into_iter().map(count).sum::<usize>()).sum()
 }
