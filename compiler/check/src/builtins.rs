@@ -38,6 +38,8 @@ pub const NAMES: &[&str] = &[
     "reshape",
     "concat",
     "stack",
+    "unfold",
+    "fold",
     "int",
     "real",
     "stop",
@@ -116,7 +118,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         self.as_array(args[0].0.clone(), args[0].1)
     }
 
-    fn count(&mut self, name: &str, args: &[Argument], lo: usize, hi: usize, span: Span) -> Option<()> {
+    pub(crate) fn count(&mut self, name: &str, args: &[Argument], lo: usize, hi: usize, span: Span) -> Option<()> {
         if (lo..=hi).contains(&args.len()) {
             return Some(());
         }
@@ -129,7 +131,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         None
     }
 
-    fn real_array(&mut self, arg: &Argument) -> Option<Arr> {
+    pub(crate) fn real_array(&mut self, arg: &Argument) -> Option<Arr> {
         let a = self.as_array(arg.0.clone(), arg.1)?;
         self.as_real(a, arg.1)
     }
@@ -148,11 +150,11 @@ impl<S: ElabStage> FnElab<'_, S> {
         }
     }
 
-    fn known_sizes(&mut self, args: &[Argument]) -> Option<Vec<Dim>> {
+    pub(crate) fn known_sizes(&mut self, args: &[Argument]) -> Option<Vec<Dim>> {
         args.iter().map(|a| self.known_size(a)).collect()
     }
 
-    fn ranks(&mut self, name: &str, a: &Arr, rank: usize, span: Span) -> Option<()> {
+    pub(crate) fn ranks(&mut self, name: &str, a: &Arr, rank: usize, span: Span) -> Option<()> {
         if a.dims.len() == rank {
             return Some(());
         }
@@ -378,6 +380,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                 let atom = self.b.reshape(a.atom, &shape);
                 self.arr(atom, a.dtype, dims)
             }
+            "unfold" | "fold" => self.patches(name, args, span),
             "concat" | "stack" => {
                 self.count(name, args, 1, 64, span)?;
                 let (mut arrs, spans) = self.arrays(args)?;

@@ -28,6 +28,7 @@ mod integrals;
 mod memory;
 mod minibatch;
 mod names;
+mod patches;
 mod networks;
 mod programs;
 mod session;

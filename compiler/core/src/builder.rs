@@ -301,9 +301,11 @@ impl<S: Stage> Builder<S> {
         self.emit1(Op::ArgMax { x, axis }, "am", ty)
     }
 
-    /// A matrix operation on the last two axes; the result has the type of the last operand.
+    /// An operation on the last axes.
     pub fn linalg(&mut self, op: Linalg, args: &[Atom]) -> Atom {
-        let ty = self.ty(args[args.len() - 1]);
+        let tys: Vec<Ty> = args.iter().map(|a| self.ty(*a)).collect();
+        // Where operands do not fit, the verifier says so.
+        let ty = crate::shape::linalg(op, &tys).unwrap_or_else(|_| tys[tys.len() - 1].clone());
         self.emit1(Op::Linalg(op, args.to_vec()), "la", ty)
     }
 

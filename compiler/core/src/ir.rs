@@ -337,7 +337,46 @@ pub enum ReduceOp {
     Any,
 }
 
-/// Operations on the last two axes of matrices, batched over the leading ones.
+/// A window that slides over an image; pairs are (rows, columns).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Size of the image.
+    pub image: (usize, usize),
+    /// Size of the window.
+    pub kernel: (usize, usize),
+    /// Distance of its positions.
+    pub stride: (usize, usize),
+    /// Zeros around the image.
+    pub padding: (usize, usize),
+    /// Distance of its elements.
+    pub dilation: (usize, usize),
+}
+
+impl Window {
+    /// Number of positions, rows and columns; `None` if the window is larger than the image with its padding, or a size is 0.
+    pub fn positions(&self) -> Option<(usize, usize)> {
+        let along = |n: usize, k: usize, s: usize, p: usize, d: usize| {
+            let span = d.checked_mul(k.checked_sub(1)?)?.checked_add(1)?;
+            let free = n.checked_add(p.checked_mul(2)?)?.checked_sub(span)?;
+            Some(free.checked_div(s)? + 1).filter(|_| d > 0)
+        };
+        let (i, k, s, p, d) = (self.image, self.kernel, self.stride, self.padding, self.dilation);
+        Some((along(i.0, k.0, s.0, p.0, d.0)?, along(i.1, k.1, s.1, p.1, d.1)?))
+    }
+
+    /// Sizes, strides, padding and dilation, in order.
+    pub fn numbers(&self) -> [usize; 10] {
+        let pairs = [self.image, self.kernel, self.stride, self.padding, self.dilation];
+        std::array::from_fn(|i| if i % 2 == 0 { pairs[i / 2].0 } else { pairs[i / 2].1 })
+    }
+
+    /// The window of these [`Window::numbers`].
+    pub fn from_numbers(n: [usize; 10]) -> Self {
+        Window { image: (n[0], n[1]), kernel: (n[2], n[3]), stride: (n[4], n[5]), padding: (n[6], n[7]), dilation: (n[8], n[9]) }
+    }
+}
+
+/// Operations on the last axes of arrays, batched over the leading ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Linalg {
     /// `(a: [.., n, n]) -> [.., n, n]`, the lower Cholesky factor; NaN where `a` is not positive definite.
@@ -347,6 +386,10 @@ pub enum Linalg {
         /// Solve with the transpose.
         transpose: bool,
     },
+    /// `(x: [.., c, h, w]) -> [.., c * kernel, positions]`: the elements of each channel under the window at each of its positions, by rows; zeros outside.
+    Unfold(Window),
+    /// `(y: [.., c * kernel, positions]) -> [.., c, h, w]`: the adjoint of `Unfold`; what falls on one element is added up.
+    Fold(Window),
 }
 
 /// A sequential loop with carried values.

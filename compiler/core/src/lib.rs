@@ -27,7 +27,7 @@ pub use ids::{DetId, DistId, EstId, GenId, StrategyId, Var};
 pub use infer::result_tys;
 pub use integral::{Algorithm, Integral, IntegralKind, Proposal, Resampling};
 pub use ir::{
-    Address, AnyRandom, Atom, Block, Det, DetRandom, DistUse, Est, EstRandom, Func, Gen, GenRandom, Linalg, Lit, LogWeight, Op,
+    Address, AnyRandom, Atom, Block, Det, DetRandom, DistUse, Est, EstRandom, Func, Gen, GenRandom, Linalg, Lit, LogWeight, Op, Window,
     RandomOp, RandomView, ReduceOp, RngKind, Scan, Stage, Stmt, StrategyUse, VarInfo, minibatch_site,
 };
 pub use module::{Choice, Module, ReportInfo};

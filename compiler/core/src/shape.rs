@@ -206,6 +206,25 @@ pub fn linalg(op: Linalg, args: &[Ty]) -> Rule {
             need(fits, || format!("{b} is not a right-hand side for {l}"))?;
             Ok(b.clone())
         }
+        (Linalg::Unfold(w), [x]) => {
+            let n = x.rank();
+            let (rows, columns) = w.positions().ok_or_else(|| format!("{w:?} has no position"))?;
+            let fits = x.dtype == DType::Float && n >= 3 && (x.shape[n - 2], x.shape[n - 1]) == w.image;
+            need(fits, || format!("{x} is not an image for {w:?}"))?;
+            let mut shape = x.shape[..n - 3].to_vec();
+            shape.extend([x.shape[n - 3] * w.kernel.0 * w.kernel.1, rows * columns]);
+            Ok(Ty::float(shape))
+        }
+        (Linalg::Fold(w), [y]) => {
+            let n = y.rank();
+            let (rows, columns) = w.positions().ok_or_else(|| format!("{w:?} has no position"))?;
+            let each = w.kernel.0 * w.kernel.1;
+            let fits = y.dtype == DType::Float && n >= 2 && y.shape[n - 2] % each == 0 && y.shape[n - 1] == rows * columns;
+            need(fits, || format!("{y} are not patches of {w:?}"))?;
+            let mut shape = y.shape[..n - 2].to_vec();
+            shape.extend([y.shape[n - 2] / each, w.image.0, w.image.1]);
+            Ok(Ty::float(shape))
+        }
         _ => Err(format!("{} operands", args.len())),
     }
 }

@@ -168,7 +168,7 @@ pub(crate) fn dot(
 /// By the kernels of compiled code.
 pub(crate) fn linalg(op: Linalg, args: &[Tensor]) -> Res<Tensor> {
     fn go<T: Float>(op: Linalg, a: &[T], b: &[T], shape: &[usize], out_shape: &[usize]) -> Res<Tensor> {
-        let n = shape[shape.len() - 1];
+        let n = shape.last().copied().unwrap_or(1);
         let mut out = vec![T::zero(); out_shape.iter().product()];
         if !out.is_empty() {
             match op {
@@ -177,19 +177,35 @@ pub(crate) fn linalg(op: Linalg, args: &[Tensor]) -> Res<Tensor> {
                     let triangle = kernels::Triangle { upper: false, transposed: transpose };
                     kernels::triangular_solve(&mut out, a, b, n, out_shape[out_shape.len() - 1], triangle)?;
                 }
+                Linalg::Unfold(w) | Linalg::Fold(w) => {
+                    let fold = matches!(op, Linalg::Fold(_));
+                    let whole = if fold { out.len() } else { a.len() };
+                    let window = kernels::Window {
+                        plane: w.image,
+                        kernel: w.kernel,
+                        stride: w.stride,
+                        padding: w.padding,
+                        dilation: w.dilation,
+                    };
+                    kernels::patches(&mut out, a, whole / (w.image.0 * w.image.1).max(1), window, fold)?;
+                }
             }
         }
         make(out_shape, out)
     }
     let (a, b) = match (op, args) {
-        (Linalg::Cholesky, [a]) => (a, a),
+        (Linalg::Cholesky | Linalg::Unfold(_) | Linalg::Fold(_), [a]) => (a, a),
         (Linalg::Solve { .. }, [l, b]) => (l, b),
         _ => return malformed("a matrix operation with other operands"),
     };
+    let ty = |t: &Tensor| ppl_core::Ty::float(t.dims().to_vec());
+    let tys: Vec<ppl_core::Ty> = args.iter().map(ty).collect();
+    let Ok(out) = ppl_core::shape::linalg(op, &tys) else { return malformed("a matrix operation on operands that do not fit") };
+    let out = &out.shape[..];
     with(a, |x| {
         with(b, |y| match (x, y) {
-            (Slice::F64(x), Slice::F64(y)) => go(op, x, y, a.dims(), b.dims()),
-            (Slice::F32(x), Slice::F32(y)) => go(op, x, y, a.dims(), b.dims()),
+            (Slice::F64(x), Slice::F64(y)) => go(op, x, y, a.dims(), out),
+            (Slice::F32(x), Slice::F32(y)) => go(op, x, y, a.dims(), out),
             _ => malformed("a matrix operation on other than reals"),
         })
     })

@@ -99,6 +99,8 @@ fn kind(op: &Op<Det>) -> &'static str {
         Op::Reverse { .. } => "reverse",
         Op::Linalg(ppl_core::Linalg::Cholesky, _) => "cholesky",
         Op::Linalg(ppl_core::Linalg::Solve { .. }, _) => "solve",
+        Op::Linalg(ppl_core::Linalg::Unfold(_), _) => "unfold",
+        Op::Linalg(ppl_core::Linalg::Fold(_), _) => "fold",
         Op::If { .. } => "if",
         Op::Map { .. } => "map",
         Op::Scan(_) => "scan",

@@ -210,6 +210,11 @@ kernels! {
     /// triangular or `upper`, `op` transposes it if `transposed`, and `b` is `n x m`; all row-major, `dst` contiguous over the batch.
     /// Only the named triangle of `a` is read. `dst` may equal `b` if `b_batch_stride` is `n m`.
     TriangularSolve, "triangular_solve", Linear, TRIANGULAR_SOLVE;
+    /// `(dst, src, planes, height, width, kernel_height, .., dilation_width)`: for each of the planes and each element of the window a row with that element
+    /// at every position of the window; 0 where it lies outside of the plane. Sizes of the window and strides are at least 1.
+    Unfold, "unfold", Linear, PATCHES;
+    /// The adjoint of `unfold`: `src` holds the rows, `dst` the planes, to whose elements they are added up.
+    Fold, "fold", Linear, PATCHES;
 
     /// `(dst, src, rows, cols)`: `dst[r] = log sum_c exp(src[r, c])`; -inf for empty rows.
     LogSumExpRows, "log_sum_exp_rows", Rows, ROWS;

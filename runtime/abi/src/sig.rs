@@ -134,5 +134,20 @@ pub(crate) const TRIANGULAR_SOLVE: &[Arg] = &[
     flag("upper"),
     flag("transposed"),
 ];
+pub(crate) const PATCHES: &[Arg] = &[
+    out("dst"),
+    input("src"),
+    count("planes"),
+    count("height"),
+    count("width"),
+    count("kernel_height"),
+    count("kernel_width"),
+    count("stride_height"),
+    count("stride_width"),
+    count("pad_height"),
+    count("pad_width"),
+    count("dilation_height"),
+    count("dilation_width"),
+];
 pub(crate) const ROWS: &[Arg] = &[out("dst"), input("src"), count("rows"), count("cols")];
 pub(crate) const ROWS_REVERSIBLE: &[Arg] = &[out("dst"), input("src"), count("rows"), count("cols"), flag("reverse")];

@@ -373,6 +373,59 @@ pub fn triangular_solve<T: Float>(dst: &mut [T], a: &[T], b: &[T], n: usize, m: 
     Ok(())
 }
 
+/// A window that slides over planes of `height` by `width`; pairs are (rows, columns).
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// Size of a plane.
+    pub plane: (usize, usize),
+    /// Size of the window, at least 1.
+    pub kernel: (usize, usize),
+    /// Distance of its positions, at least 1.
+    pub stride: (usize, usize),
+    /// Zeros around a plane.
+    pub padding: (usize, usize),
+    /// Distance of its elements, at least 1.
+    pub dilation: (usize, usize),
+}
+
+/// The elements under the window at all of its positions, for each plane; the adjoint, which adds them up, if `fold`.
+pub fn patches<T: Float>(dst: &mut [T], src: &[T], planes: usize, w: Window, fold: bool) -> Result {
+    let kernel = if fold { Kernel::Fold } else { Kernel::Unfold };
+    let along = |n: usize, k: usize, s: usize, p: usize, d: usize| {
+        let span = d.checked_mul(k.checked_sub(1)?)?.checked_add(1)?;
+        Some(n.checked_add(p.checked_mul(2)?)?.checked_sub(span)? / s.max(1) + 1)
+    };
+    let rows = along(w.plane.0, w.kernel.0, w.stride.0, w.padding.0, w.dilation.0);
+    let columns = along(w.plane.1, w.kernel.1, w.stride.1, w.padding.1, w.dilation.1);
+    let product = |all: &[Option<usize>]| all.iter().try_fold(planes, |n, x| n.checked_mul((*x)?));
+    let whole = product(&[Some(w.plane.0), Some(w.plane.1)]);
+    let pieces = product(&[Some(w.kernel.0), Some(w.kernel.1), rows, columns]);
+    let (to, from) = if fold { (whole, pieces) } else { (pieces, whole) };
+    length(kernel, "dst", to, dst.len())?;
+    length(kernel, "src", from, src.len())?;
+    call!(
+        kernel,
+        T,
+        (*mut T, *const T, usize, usize, usize, usize, usize, usize, usize, usize, usize, usize, usize),
+        (
+            dst.as_mut_ptr(),
+            src.as_ptr(),
+            planes,
+            w.plane.0,
+            w.plane.1,
+            w.kernel.0,
+            w.kernel.1,
+            w.stride.0,
+            w.stride.1,
+            w.padding.0,
+            w.padding.1,
+            w.dilation.0,
+            w.dilation.1
+        )
+    );
+    Ok(())
+}
+
 /// Rows of `cols` elements of `src` at these indices, clamped to those that there are; none of none.
 pub fn gather_rows<T: Float>(dst: &mut [T], src: &[T], index: &[i64], cols: usize) -> Result {
     let kernel = Kernel::GatherRows;

@@ -21,6 +21,7 @@ pub mod kernels;
 mod linear;
 mod math;
 mod ops;
+mod patches;
 mod random;
 mod rows;
 mod table;

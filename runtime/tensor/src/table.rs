@@ -1,7 +1,7 @@
 //! Addresses of kernels.
 
 use crate::isa::Isa;
-use crate::{gemm, linear, ops, random, rows};
+use crate::{gemm, linear, ops, patches, random, rows};
 use ppl_abi::{Family, Kernel, Precision};
 
 /// Address of the best copy of a kernel on this machine: a [`ppl_abi::KernelTable`].
@@ -22,7 +22,9 @@ fn typed<T: crate::Float>(isa: Isa, kernel: Kernel) -> *const u8 {
     let found = match kernel.family() {
         Family::Unary | Family::Pair | Family::Binary | Family::Ternary => ops::address::<T>(kernel, isa),
         Family::Random => random::address::<T>(kernel, isa),
-        Family::Linear => gemm::address::<T>(kernel, isa).or_else(|| linear::address::<T>(kernel, isa)),
+        Family::Linear => gemm::address::<T>(kernel, isa)
+            .or_else(|| linear::address::<T>(kernel, isa))
+            .or_else(|| patches::address::<T>(kernel, isa)),
         Family::Rows => rows::address::<T>(kernel, isa),
     };
     // `tests/table.rs` asks for every kernel.

@@ -248,6 +248,10 @@ impl Emitter<'_, '_> {
                 Linalg::Solve { transpose } => {
                     vec![*n, *m, batch, n * n, n * m, 0, usize::from(transpose)]
                 }
+                Linalg::Unfold(w) | Linalg::Fold(w) => {
+                    let whole = if matches!(op, Linalg::Fold(_)) { ty.numel() } else { self.st.func.atom_ty(args[0]).numel() };
+                    std::iter::once(whole / (w.image.0 * w.image.1).max(1)).chain(w.numbers()).collect()
+                }
             };
             for s in sizes {
                 call.push(self.iconst(s as i64));
@@ -255,6 +259,8 @@ impl Emitter<'_, '_> {
             let kernel = match op {
                 Linalg::Cholesky => Kernel::Cholesky,
                 Linalg::Solve { .. } => Kernel::TriangularSolve,
+                Linalg::Unfold(_) => Kernel::Unfold,
+                Linalg::Fold(_) => Kernel::Fold,
             };
             self.call_kernel(kernel, &call)?;
             for t in temps {

@@ -293,6 +293,20 @@ pub const BUILTINS: &[BuiltinDef] = &[
     ),
     row(
         Topic::Array,
+        "unfold",
+        "unfold(x: real[C, H, W], kernel_height: int, kernel_width: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> real[K, L]",
+        "The elements of each channel under a window at each of its `L` positions: `K = C * kernel_height * kernel_width` rows, zeros outside of the image. `matmul(w, unfold(x, ..))` is a convolution.",
+        ("unfold([[[1.0, 2.0], [3.0, 4.0]]], 1, 2)", "[[1.0, 3.0], [2.0, 4.0]]"),
+    ),
+    row(
+        Topic::Array,
+        "fold",
+        "fold(y: real[K, L], height: int, width: int, kernel_height: int, kernel_width: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> real[C, height, width]",
+        "The adjoint of `unfold`: patches put back in their places and added up where they overlap.",
+        ("fold([[1.0, 3.0], [2.0, 4.0]], 2, 2, 1, 2)", "[[[1.0, 2.0], [3.0, 4.0]]]"),
+    ),
+    row(
+        Topic::Array,
         "concat",
         "concat(a: any[N, ..], b: any[M, ..], ..) -> any[N + M, ..]",
         "Arrays one after the other along the first axis.",

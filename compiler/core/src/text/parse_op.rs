@@ -75,6 +75,14 @@ impl<S: Stage> FuncParser<'_, S> {
                 let args = self.atoms()?;
                 Op::Linalg(Linalg::Solve { transpose: self.c.eat_word("transpose") }, args)
             }
+            "unfold" => {
+                let args = self.atoms()?;
+                Op::Linalg(Linalg::Unfold(self.window()?), args)
+            }
+            "fold" => {
+                let args = self.atoms()?;
+                Op::Linalg(Linalg::Fold(self.window()?), args)
+            }
             "stop" => Op::Stop(self.atom()?),
             "call" => return self.call(at),
             "sample" | "factor" | "scale" | "report" | "marginal" | "normalize" | "draw" | "path" | "log_density" | "score"
@@ -336,6 +344,15 @@ impl<S: Stage> FuncParser<'_, S> {
                 self.c.error(self.c.last_span(), format!("`{name}` is not a reduction; these are: {known}"))
             }
         }
+    }
+
+    fn window(&mut self) -> Parsed<crate::Window> {
+        let mut n = [0; 10];
+        for (i, key) in ["image", "kernel", "stride", "padding", "dilation"].into_iter().enumerate() {
+            n[2 * i] = self.keyed(key)?;
+            n[2 * i + 1] = self.c.size()?;
+        }
+        Ok(crate::Window::from_numbers(n))
     }
 
     fn keyed(&mut self, key: &str) -> Parsed<usize> {

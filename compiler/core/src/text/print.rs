@@ -199,6 +199,8 @@ impl<S: Stage> Printer<'_, S> {
             Op::Linalg(Linalg::Solve { transpose }, args) => {
                 format!("solve {}{}", self.atoms(args), flag(*transpose, "transpose"))
             }
+            Op::Linalg(Linalg::Unfold(w), args) => format!("unfold {}{}", self.atoms(args), window(w)),
+            Op::Linalg(Linalg::Fold(w), args) => format!("fold {}{}", self.atoms(args), window(w)),
             Op::If { cond, .. } => format!("if {}", x(cond)),
             Op::Map { len, index, .. } => format!("map {} in {len}", self.names.var(*index)),
             Op::Scan(s) => self.scan(s),
@@ -363,6 +365,12 @@ impl<S: Stage> Printer<'_, S> {
             _ => None,
         }
     }
+}
+
+fn window(w: &crate::Window) -> String {
+    let names = ["image", "kernel", "stride", "padding", "dilation"];
+    let n = w.numbers();
+    names.iter().enumerate().map(|(i, name)| format!(" {name} {} {}", n[2 * i], n[2 * i + 1])).collect()
 }
 
 fn flag(on: bool, word: &str) -> String {

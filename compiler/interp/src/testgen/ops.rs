@@ -358,5 +358,20 @@ impl Gen {
         let transpose = self.rng.chance(50);
         let x = self.b.linalg(Linalg::Solve { transpose }, &[l, rhs]);
         self.push(x, 10.0);
+        // Patches of an image of two channels, and back.
+        let image = self.b.reshape(x, &[1, n, 2]);
+        let image = self.b.concat(&[image, image], 0);
+        let (stride, padding) = (1 + self.rng.below(2), self.rng.below(2));
+        let w = ppl_core::Window {
+            image: (n, 2),
+            kernel: (2, 1 + self.rng.below(2)),
+            stride: (stride, 1),
+            padding: (padding, 1),
+            dilation: (1, 1),
+        };
+        let patches = self.b.linalg(Linalg::Unfold(w), &[image]);
+        self.push(patches, 10.0);
+        let back = self.b.linalg(Linalg::Fold(w), &[patches]);
+        self.push(back, 40.0);
     }
 }

@@ -83,8 +83,16 @@ impl Reverse {
                     self.accumulate(cts, *l, c);
                 }
             }
+            (Linalg::Unfold(w), [x]) => {
+                let c = self.b.linalg(Linalg::Fold(w), &[ct]);
+                self.accumulate(cts, *x, c);
+            }
+            (Linalg::Fold(w), [y]) => {
+                let c = self.b.linalg(Linalg::Unfold(w), &[ct]);
+                self.accumulate(cts, *y, c);
+            }
             // The verifier has checked the number of operands.
-            (Linalg::Cholesky | Linalg::Solve { .. }, _) => {}
+            (Linalg::Cholesky | Linalg::Solve { .. } | Linalg::Unfold(_) | Linalg::Fold(_), _) => {}
         }
     }
 

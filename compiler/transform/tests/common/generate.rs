@@ -296,6 +296,25 @@ impl Generator {
         let s = self.b.linalg(Linalg::Solve { transpose }, &[l, rhs]);
         self.keep(l);
         self.tame(s);
+        // Patches of an image, and back.
+        let x = self.pick(|t| t.dtype == DType::Float && t.rank() == 2 && t.numel() > 0);
+        let shape = self.b.ty(x).shape;
+        let x = self.b.un(Prim::Sin, x);
+        let image = self.b.reshape(x, &[1, shape[0], shape[1]]);
+        let (stride, padding) = (1 + self.s.below(2) as usize, self.s.below(2) as usize);
+        let pair = |n: usize| (n, n);
+        let w = ppl_core::Window {
+            image: (shape[0], shape[1]),
+            kernel: (shape[0].min(2), shape[1].min(2)),
+            stride: pair(stride),
+            padding: pair(padding),
+            dilation: pair(1),
+        };
+        let p = self.b.linalg(Linalg::Unfold(w), &[image]);
+        let p = self.b.un(Prim::Sin, p);
+        let f = self.b.linalg(Linalg::Fold(w), &[p]);
+        self.keep(p);
+        self.tame(f);
     }
 
     fn draw(&mut self) {

@@ -185,7 +185,41 @@ fn dot(a: &Value, b: &Value, batch: &[(usize, usize)], contract: &[(usize, usize
     })
 }
 
+/// Every element of every patch: its place among the patches, and in the images if it lies inside.
+fn patches(w: &ppl_core::Window, planes: usize) -> Vec<(usize, Option<usize>)> {
+    let (rows, columns) = w.positions().expect("positions");
+    let mut out = Vec::new();
+    for plane in 0..planes {
+        for i in 0..w.kernel.0 {
+            for j in 0..w.kernel.1 {
+                for r in 0..rows {
+                    for c in 0..columns {
+                        let y = (r * w.stride.0 + i * w.dilation.0).checked_sub(w.padding.0).filter(|y| *y < w.image.0);
+                        let x = (c * w.stride.1 + j * w.dilation.1).checked_sub(w.padding.1).filter(|x| *x < w.image.1);
+                        out.push((out.len(), y.zip(x).map(|(y, x)| (plane * w.image.0 + y) * w.image.1 + x)));
+                    }
+                }
+            }
+        }
+    }
+    out
+}
+
 fn linalg(op: Linalg, v: &[Value]) -> Value {
+    if let Linalg::Unfold(w) | Linalg::Fold(w) = op {
+        let fold = matches!(op, Linalg::Fold(_));
+        let ty = ppl_core::shape::linalg(op, &[ppl_core::Ty::float(v[0].shape.clone())]).expect("operands that fit");
+        let mut out = Value::new(&ty.shape, vec![0.0; ty.numel()]);
+        let whole = if fold { ty.numel() } else { v[0].data.len() };
+        for (piece, place) in patches(&w, whole / (w.image.0 * w.image.1)) {
+            match (fold, place) {
+                (true, Some(e)) => out.data[e] += v[0].data[piece],
+                (false, Some(e)) => out.data[piece] = v[0].data[e],
+                (_, None) => {}
+            }
+        }
+        return out;
+    }
     let r = v[0].shape.len();
     let n = v[0].shape[r - 1];
     assert_eq!(v[0].shape[r - 2], n);
@@ -198,6 +232,7 @@ fn linalg(op: Linalg, v: &[Value]) -> Value {
     for c in 0..count {
         let a = |i: usize, j: usize| v[0].data[(c * n + i) * n + j];
         match op {
+            Linalg::Unfold(_) | Linalg::Fold(_) => unreachable!("done above"),
             Linalg::Cholesky => {
                 let mut l = vec![0.0; n * n];
                 for i in 0..n {
