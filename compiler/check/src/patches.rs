@@ -22,7 +22,9 @@ impl<S: ElabStage> FnElab<'_, S> {
         let image = if fold { (sizes[0].n, sizes[1].n) } else { (x.dims[1].n, x.dims[2].n) };
         let window =
             Window { image, kernel, stride: (stride, stride), padding: (padding, padding), dilation: (dilation, dilation) };
-        let zero = [("kernel", kernel.0), ("kernel", kernel.1), ("stride", stride), ("dilation", dilation)].into_iter().find(|(_, n)| *n == 0);
+        let zero = [("kernel", kernel.0), ("kernel", kernel.1), ("stride", stride), ("dilation", dilation)]
+            .into_iter()
+            .find(|(_, n)| *n == 0);
         if let Some((what, _)) = zero {
             self.report(
                 Diagnostic::error(codes::INDEX_RANGE, format!("the {what} of `{name}` is at least 1")).label(span, "0 here"),

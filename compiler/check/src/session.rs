@@ -382,8 +382,8 @@ impl Session {
 
     /// Whether the initial value of a parameter constructs a network: it is a function, or a call of one that makes functions or declares parameters.
     pub(crate) fn constructs(&self, e: &ppl_syntax::ast::Expr) -> bool {
-        let mut seen = HashSet::new();
-        self.constructs_within(e, None, &mut seen)
+        let module = self.module_of(e.span);
+        self.constructs_within(e, module.as_deref(), &mut HashSet::new())
     }
 
     fn constructs_within(&self, e: &ppl_syntax::ast::Expr, module: Option<&str>, seen: &mut HashSet<DeclId>) -> bool {

@@ -27,8 +27,8 @@ pub use ids::{DetId, DistId, EstId, GenId, StrategyId, Var};
 pub use infer::result_tys;
 pub use integral::{Algorithm, Integral, IntegralKind, Proposal, Resampling};
 pub use ir::{
-    Address, AnyRandom, Atom, Block, Det, DetRandom, DistUse, Est, EstRandom, Func, Gen, GenRandom, Linalg, Lit, LogWeight, Op, Window,
-    RandomOp, RandomView, ReduceOp, RngKind, Scan, Stage, Stmt, StrategyUse, VarInfo, minibatch_site,
+    Address, AnyRandom, Atom, Block, Det, DetRandom, DistUse, Est, EstRandom, Func, Gen, GenRandom, Linalg, Lit, LogWeight, Op,
+    RandomOp, RandomView, ReduceOp, RngKind, Scan, Stage, Stmt, StrategyUse, VarInfo, Window, minibatch_site,
 };
 pub use module::{Choice, Module, ReportInfo};
 pub use prim::{BUILTINS, BuiltinDef, Domain, Elem, Lower, PRIMS, ParamSig, Prim, PrimDef, Sig, Topic, Vjp, VjpRule, builtin};
