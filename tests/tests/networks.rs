@@ -185,7 +185,7 @@ const CASES: &[Case] = &[
         names: &[("net.weight", &[4, 3])],
     },
     Case {
-        text: "param x: real[2, 5, 6] = normal(0, 1)\nparam net = nn.conv2d(2, 3, 3, stride = 2, padding = 1)",
+        text: "param x: real[2, 5, 7] = normal(0, 1)\nparam net = nn.conv2d(2, 3, 3, stride = 2, padding = 1)",
         value: "net(x)",
         candle: |e| {
             let y = e.get("x").unsqueeze(0)?.conv2d(e.get("net.weight"), 1, 2, 1, 1)?;
