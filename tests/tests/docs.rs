@@ -129,7 +129,7 @@ fn library_page_is_fresh() {
     let mut out = String::from(
         "# Library\n\n<!-- generated from the library's sources and the tables of functions; PPL_BLESS=1 cargo test -p ppl-tests rewrites it -->\n",
     );
-    for f in ppl_stdlib::PRELUDE {
+    for f in ppl_stdlib::PRELUDE.iter().chain(ppl_stdlib::MODULES.iter().map(|m| &m.file)) {
         let _ = write!(out, "\n## `{}`\n", f.name);
         let mut doc: Vec<String> = Vec::new();
         let mut first = true;

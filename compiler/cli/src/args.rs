@@ -121,7 +121,7 @@ pub(crate) enum PrecisionName {
 
 #[derive(Debug, Args)]
 pub(crate) struct DataArgs {
-    /// Data: a .csv, .json, .npy or .safetensors file, `name=file`, or JSON text such as '{"z": 5}'; may be repeated
+    /// Data: a .csv, .json, .npy or .safetensors file (also compressed, .gz), `name=file`, or JSON text such as '{"z": 5}'; may be repeated
     #[arg(long = "data", value_name = "SOURCE")]
     pub(crate) data: Vec<String>,
 }

@@ -292,8 +292,8 @@ fn passes_can_be_skipped_limited_and_watched() {
     let mut seen = Vec::new();
     let mut dump = |name: &'static str, after: bool, _: &Func<Det>| seen.push((name, after));
     let mut g = f.clone();
-    let mut pm = PassManager { dump: Some(&mut dump), limit: Some(2), ..PassManager::default() };
-    pm.skip.insert("simplify".to_string());
+    let mut pm = PassManager { dump: Some(&mut dump), limit: Some(3), ..PassManager::default() };
+    pm.skip.extend(["simplify".to_string(), "unroll".to_string()]);
     pm.run(&mut g, &[], When::BeforeVjp).expect("pipeline");
     assert_eq!(pm.timings.len(), 1);
     assert_eq!(g, f);

@@ -13,8 +13,8 @@ pub(super) const CODES: &[CodeInfo] = &[
     CodeInfo {
         code: Code("E0602"),
         name: "a data source is not understood",
-        page: "A data source is a path that ends in `.csv`, `.json` or `.npy`, the same with a name in front \
-               (`--data X=images.npy`), or JSON text that starts with `{`:\n\n\
+        page: "A data source is a path that ends in `.csv`, `.json`, `.npy` or `.safetensors`, or one of these compressed (`images.npy.gz`), the same with a name \
+               in front (`--data X=images.npy`), or JSON text that starts with `{`:\n\n\
                ```text\n--data schools.csv\n--data X=images.npy\n--data '{\"z\": 5}'\n```\n\n\
                Several sources may be given; together they must hold all declared data.",
     },

@@ -1,6 +1,8 @@
 //! Where data comes from: files and text on the command line.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ppl_diag::{Code, Diagnostic, Span};
 use serde::Serialize;
@@ -22,7 +24,7 @@ pub struct SourceInfo {
     pub path: Option<PathBuf>,
     /// The text itself, where it was on the command line.
     pub text: Option<String>,
-    /// SHA-256, hexadecimal: of the bytes; of a file of more than 64 MiB that is mapped, of its first MiB, its last MiB and its length (8 bytes,
+    /// SHA-256, hexadecimal: of the bytes, uncompressed; of a file of more than 64 MiB that is mapped, of its first MiB, its last MiB and its length (8 bytes,
     /// little-endian).
     pub sha256: String,
     /// Number of bytes.
@@ -105,11 +107,15 @@ impl Source {
     }
 
     fn read(path: &Path, shown: &str, name: Option<&str>, span: Span) -> Result<Self, Vec<Diagnostic>> {
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+        let extension_of = |p: &Path| p.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+        // `images.npy.gz` is what `images.npy` is, compressed.
+        let compressed = extension_of(path) == "gz";
+        let inner = if compressed { path.with_extension("") } else { path.to_path_buf() };
+        let extension = extension_of(&inner);
         if !matches!(extension.as_str(), "csv" | "json" | "npy" | "safetensors") {
             let d = Diagnostic::error(Code("E0602"), format!("`{shown}` is no data source that can be read"))
                 .label(span, "named here")
-                .help("give a .csv, .json, .npy or .safetensors file, `name=file`, or JSON text that starts with `{`");
+                .help("give a .csv, .json, .npy or .safetensors file (or one of them compressed, .gz), `name=file`, or JSON text that starts with `{`");
             return Err(vec![d]);
         }
         let failed = |e: std::io::Error| vec![unreadable(path, shown, &e).label(span, "named here")];
@@ -125,8 +131,16 @@ impl Source {
             declarations: Vec::new(),
         };
         let mut only_for = name.map(str::to_owned);
+        let open = || -> std::io::Result<Bytes> {
+            if !compressed {
+                return Bytes::map(path);
+            }
+            let mut bytes = Vec::new();
+            flate2::read::MultiGzDecoder::new(std::fs::File::open(path)?).read_to_end(&mut bytes)?;
+            Ok(Bytes::Owned(Arc::new(bytes)))
+        };
         if extension == "safetensors" {
-            let bytes = Bytes::map(path).map_err(failed)?;
+            let bytes = open().map_err(failed)?;
             let mut arrays = stored::safetensors(&bytes).map_err(|e| vec![malformed(e)])?;
             // A file of one array may be given for another name.
             if let (Some(name), [(own, _)]) = (name, &mut arrays[..]) {
@@ -136,14 +150,14 @@ impl Source {
             return Ok(Self { info: info(&bytes), only_for, from_program: false, content });
         }
         if extension == "npy" {
-            let bytes = Bytes::map(path).map_err(failed)?;
-            let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or("");
+            let bytes = open().map_err(failed)?;
+            let stem = inner.file_stem().and_then(|s| s.to_str()).unwrap_or("");
             let stem = stem.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect();
             only_for = only_for.or(Some(stem));
             let content = Content::Npy(npy::parse(bytes.clone()).map_err(|e| vec![malformed(e)])?);
             return Ok(Self { info: info(&bytes), only_for, from_program: false, content });
         }
-        let bytes = std::fs::read(path).map_err(failed)?;
+        let bytes = if compressed { open().map_err(failed)?.to_vec() } else { std::fs::read(path).map_err(failed)? };
         let info = info(&bytes);
         let content = {
             let text = String::from_utf8(bytes).map_err(|e| {

@@ -20,7 +20,7 @@ pub(super) enum Kind {
 #[derive(Clone)]
 pub(super) enum Bytes {
     Mapped(Arc<memmap2::Mmap>),
-    #[cfg(test)]
+    /// Of a compressed file.
     Owned(Arc<Vec<u8>>),
 }
 
@@ -46,7 +46,6 @@ impl std::ops::Deref for Bytes {
     fn deref(&self) -> &[u8] {
         match self {
             Bytes::Mapped(m) => m,
-            #[cfg(test)]
             Bytes::Owned(v) => v,
         }
     }
@@ -118,7 +117,6 @@ impl Stored {
     pub fn keep(&self) -> Arc<dyn std::any::Any + Send + Sync> {
         match &self.bytes {
             Bytes::Mapped(m) => m.clone(),
-            #[cfg(test)]
             Bytes::Owned(v) => v.clone(),
         }
     }
