@@ -3,7 +3,7 @@
 use ppl_check::{DataShapes, DataSpec, FitOverrides, Program, Setting, SettingValue};
 use ppl_core::{DType, Support};
 use ppl_diag::{Diagnostic, SourceMap};
-use ppl_driver::step::{Optimizer, OptimizerKind, Schedule, Shape};
+use ppl_driver::step::{Clip, Optimizer, OptimizerKind, Schedule, Shape};
 use ppl_driver::{Cx, Disk, FitCode, Source, check_source, lower_fit};
 use ppl_fit::data::{Array, BindRequest, Constraint, DataDecl, DimDecl, Elem, bind};
 use ppl_fit::optim;
@@ -95,7 +95,13 @@ impl Model {
         let (specs, _) = ppl_check::data_declarations(&source.libraries(), &source.file);
         let decls: Vec<DataDecl> = specs.iter().map(declaration).collect();
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_string()).collect();
-        let request = BindRequest { decls: &decls, arguments: &arguments, model_dir: &source.dir, known_sizes: &BTreeMap::new() };
+        let request = BindRequest {
+            decls: &decls,
+            arguments: &arguments,
+            behind: &[],
+            model_dir: &source.dir,
+            known_sizes: &BTreeMap::new(),
+        };
         match bind(request) {
             Ok(bound) => {
                 let mut sizes: BTreeMap<String, i64> = bound.sizes.iter().map(|(n, s)| (n.clone(), *s as i64)).collect();
@@ -169,8 +175,11 @@ fn optimizer(written: Option<&Setting>) -> Result<Optimizer, Diagnostic> {
         optim::Shape::Cosine { to_fraction } => Shape::Cosine { to_fraction },
         optim::Shape::Exponential { rate, every } => Shape::Exponential { rate, every },
         optim::Shape::Linear { to_fraction } => Shape::Linear { to_fraction },
+        optim::Shape::Step { rate, every } => Shape::Step { rate, every },
+        optim::Shape::Polynomial { power, to_fraction } => Shape::Polynomial { power, to_fraction },
     };
-    Ok(Optimizer { kind, rate: spec.rate, schedule: Schedule { shape, warmup: spec.schedule.warmup } })
+    let clip = Clip { norm: spec.clip.norm, value: spec.clip.value };
+    Ok(Optimizer { kind, rate: spec.rate, clip, schedule: Schedule { shape, warmup: spec.schedule.warmup } })
 }
 
 fn schedule(v: &SettingValue) -> Result<optim::Schedule, Diagnostic> {
@@ -182,6 +191,6 @@ fn schedule(v: &SettingValue) -> Result<optim::Schedule, Diagnostic> {
             optim::Schedule::from_call(name, &positional, &named)
         }
         SettingValue::Name(name) => optim::Schedule::from_call(name, &[], &[]),
-        SettingValue::Number(_) => Ok(optim::Schedule::default()),
+        SettingValue::Number(_) | SettingValue::Text(_) => Ok(optim::Schedule::default()),
     }
 }

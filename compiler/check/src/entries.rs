@@ -68,6 +68,8 @@ pub enum SettingValue {
     Number(f64),
     /// `f32`
     Name(String),
+    /// `"60s"`
+    Text(String),
     /// `adam(0.01, schedule = cosine())`
     Call {
         /// The function.
@@ -128,7 +130,19 @@ pub struct FitPlan {
     pub span: Span,
 }
 
-const SETTINGS: &[&str] = &["particles", "steps", "draws", "seed", "precision", "report"];
+const SETTINGS: &[&str] = &[
+    "particles",
+    "steps",
+    "epochs",
+    "draws",
+    "seed",
+    "precision",
+    "report",
+    "validation",
+    "validate_every",
+    "patience",
+    "checkpoint",
+];
 
 /// Checks a file and builds what its `fit` needs. `library` is parsed already; `shapes` are absent where no data are given.
 pub fn elaborate(library: &[File], file: &File, shapes: Option<DataShapes>, overrides: &FitOverrides) -> Checked {
@@ -326,7 +340,7 @@ pub(crate) fn prepare(library: &[File], file: &File, shapes: Option<DataShapes>,
     s
 }
 
-fn done(s: Session, fit: Option<FitPlan>, simulations: Vec<Simulation>) -> Checked {
+pub(crate) fn done(s: Session, fit: Option<FitPlan>, simulations: Vec<Simulation>) -> Checked {
     let mut diagnostics = s.diagnostics;
     // In the order of the text; those of the library (which no user caused) last.
     diagnostics.sort_by_key(|d| d.span().map_or((u32::MAX, 0), |s| (u32::MAX - 1 - s.file.0, s.start)));
@@ -597,13 +611,13 @@ pub(crate) fn objective_entry(
     Some(Entry { func: s.module.add_est(f.func), inputs: f.captures })
 }
 
-/// One particle's objective. A call with the target and guide left out gets the fit's.
-fn objective_value(me: &mut FnElab<'_, Est>, fit: &Fit, guide: Option<&Expr>, expr: &Expr, span: Span) -> Option<Arr> {
+/// An objective as written, of whatever type. A call with the target and guide left out gets the fit's.
+pub(crate) fn written_value(me: &mut FnElab<'_, Est>, fit: &Fit, guide: Option<&Expr>, expr: &Expr, span: Span) -> Option<Value> {
     let (callee, args) = match &expr.kind {
         ExprKind::Call { callee, args } => (&**callee, args.as_slice()),
         _ => (expr, &[][..]),
     };
-    let value = match (&callee.kind, fit.model.is_some()) {
+    Some(match (&callee.kind, fit.model.is_some()) {
         (ExprKind::Name(n), true) => match me.lookup_quiet(n.as_str()) {
             Some(Value::Decl(id)) if short_form(me, id, args) => {
                 let (model, q) = model_and_guide(me, fit, guide)?;
@@ -629,7 +643,12 @@ fn objective_value(me: &mut FnElab<'_, Est>, fit: &Fit, guide: Option<&Expr>, ex
             ExprKind::For(f) => me.for_loop(f, true),
             _ => me.expr(expr),
         },
-    };
+    })
+}
+
+/// One particle's objective.
+fn objective_value(me: &mut FnElab<'_, Est>, fit: &Fit, guide: Option<&Expr>, expr: &Expr, span: Span) -> Option<Arr> {
+    let value = written_value(me, fit, guide, expr, span)?;
     match value {
         Value::Array(a) if a.is_scalar() && a.dtype == DType::Float => Some(a),
         Value::Error => None,
@@ -652,7 +671,7 @@ fn objective_value(me: &mut FnElab<'_, Est>, fit: &Fit, guide: Option<&Expr>, ex
 }
 
 /// Whether a call of an objective leaves out the target and the guide.
-fn short_form(me: &FnElab<'_, Est>, id: crate::value::DeclId, args: &[ppl_syntax::ast::Arg]) -> bool {
+pub(crate) fn short_form(me: &FnElab<'_, Est>, id: crate::value::DeclId, args: &[ppl_syntax::ast::Arg]) -> bool {
     match &*me.s.decl(id) {
         Decl::Objective(c) => {
             let required = c.params.iter().filter(|p| p.default.is_none()).count();
@@ -737,15 +756,38 @@ fn settings(s: &mut Session, fit: &Fit) -> Vec<Setting> {
         let Some(value) = setting_value(s, &x.value) else {
             continue;
         };
-        let fine = match (&value, x.name.as_str()) {
-            (SettingValue::Name(n), "precision") => n == "f32" || n == "f64",
-            (SettingValue::Number(n), "seed") => *n >= 0.0 && n.fract() == 0.0,
-            (SettingValue::Number(n), _) if x.name.as_str() != "precision" => *n >= 1.0 && n.fract() == 0.0,
-            _ => false,
+        let whole = |n: f64| n >= 1.0 && n.fract() == 0.0;
+        let (fine, what) = match (x.name.as_str(), &value) {
+            ("precision", v) => (matches!(v, SettingValue::Name(n) if n == "f32" || n == "f64"), "`f32` or `f64`"),
+            ("seed", v) => {
+                (matches!(v, SettingValue::Number(n) if *n >= 0.0 && n.fract() == 0.0), "a whole number that is not negative")
+            }
+            ("epochs", v) => (matches!(v, SettingValue::Number(n) if *n > 0.0 && n.is_finite()), "a positive number"),
+            ("validation", v) => {
+                (matches!(v, SettingValue::Number(n) if *n > 0.0 && *n < 1.0), "a fraction of the data, between 0 and 1")
+            }
+            ("checkpoint", SettingValue::Text(_)) => (true, ""),
+            ("checkpoint", v) => {
+                (matches!(v, SettingValue::Number(n) if whole(*n)), "a number of steps, or a text such as `\"60s\"`")
+            }
+            (_, v) => (matches!(v, SettingValue::Number(n) if whole(*n)), "a positive whole number"),
         };
         if !fine {
-            let what = if x.name.as_str() == "precision" { "`f32` or `f64`" } else { "a positive whole number" };
             s.report(Diagnostic::error(codes::BAD_SETTING, format!("`{}` is {what}", x.name)).label(x.value.span, "not that"));
+            continue;
+        }
+        let twice = |other: &&Setting| match other.name.as_str() {
+            "steps" => x.name == "epochs",
+            "epochs" => x.name == "steps",
+            _ => false,
+        };
+        if let Some(other) = out.iter().find(twice) {
+            s.report(
+                Diagnostic::error(codes::BAD_SETTING, "both `steps` and `epochs` say how long the fit runs")
+                    .label(x.span, "here")
+                    .label(other.span, "and here")
+                    .help("remove one of them"),
+            );
             continue;
         }
         out.push(Setting { name: x.name.as_str().to_string(), value, span: x.span });
@@ -757,6 +799,7 @@ fn setting_value(s: &mut Session, e: &Expr) -> Option<SettingValue> {
     match &e.kind {
         ExprKind::Literal(Literal::Int(i)) => Some(SettingValue::Number(*i as f64)),
         ExprKind::Literal(Literal::Real(v)) => Some(SettingValue::Number(*v)),
+        ExprKind::Literal(Literal::Str(text)) => Some(SettingValue::Text(text.clone())),
         ExprKind::Unary(UnaryOp::Neg, x) => match setting_value(s, x)? {
             SettingValue::Number(v) => Some(SettingValue::Number(-v)),
             _ => None,

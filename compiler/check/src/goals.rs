@@ -28,6 +28,8 @@ pub struct Goal {
     pub estimate: Entry,
     /// The minibatches that it is estimated from.
     pub minibatches: Vec<Minibatch>,
+    /// The minibatches of a step.
+    pub trained: Vec<Minibatch>,
     /// Whether it is maximised.
     pub maximize: bool,
     /// What the objective is an estimate of.
@@ -70,6 +72,7 @@ pub(crate) fn goals(
         let objective = objective?;
         let (estimate, minibatches) = evaluated(s, fit, guide, e, sizes.1, span)?;
         let claim = claim(&s.module, s.module.est(estimate.func));
+        let trained = self::minibatches(&s.module, objective.func);
         right_way(s, &claim, *maximize, e.span);
         match over {
             Some(o) => groups.push((group(s, fit, guide, o)?, o.span)),
@@ -87,6 +90,7 @@ pub(crate) fn goals(
             objective,
             estimate,
             minibatches,
+            trained,
             maximize: *maximize,
             claim,
             name: show(e),

@@ -18,6 +18,7 @@ mod dists;
 mod divergences;
 mod entries;
 mod estimates;
+mod evaluation;
 mod expr;
 mod func;
 mod goals;
@@ -43,6 +44,7 @@ pub use entries::{
     Entry, Evaluated, FitPlan, GuideDraws, Output, Probe, Reported, Setting, SettingValue, Simulation, elaborate,
     elaborate_density, elaborate_expression, elaborate_simulation,
 };
+pub use evaluation::{ArrayEvaluation, Evaluation, elaborate_evaluations};
 pub use goals::Goal;
 pub use guide::{guide_source, unconstrained_init};
 pub use minibatch::Minibatch;

@@ -1,7 +1,9 @@
 //! The command line.
 
+mod training;
 mod tuning;
 
+pub(crate) use training::{EvalArgs, Part, TrainArgs};
 pub(crate) use tuning::{FitTuneArgs, TUNE_BUDGET, TUNE_DRAWS, TUNE_WARMUP, TuneArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -43,8 +45,24 @@ Examples:
   ppl fit cone.ppl --report 'iwelbo(50)' --report 'cubo(-5)'
   ppl fit table.ppl --all --no-save
   ppl fit air.ppl --tune
+  ppl fit vae.ppl --epochs 100 --validation 0.1 --patience 10 --checkpoint 60s
+  ppl fit vae.ppl --using 'adam(0.001, schedule = cosine(0.01, warmup = 500), clip_norm = 10)'
+  ppl fit --resume runs/vae-1
+  ppl fit --resume runs/vae-1 --epochs 20
   ppl fit cone.ppl --json --no-save | jq .objective.mean")]
     Fit(FitArgs),
+    /// Evaluate a fitted run on data: its objective, other estimates, one for each datum, pictures
+    #[command(after_help = "\
+A run is evaluated with the model, settings and parameters in its folder, on the data of the fit unless --data replaces some. Estimates
+are printed with mean, standard error and what they bound. An array, one estimate for each datum, is computed in parts.
+
+Examples:
+  ppl eval runs/vae-1
+  ppl eval runs/vae-1 --data images=test.npy
+  ppl eval runs/vae-1 --data images=test.npy --objective '[for n in N { iwelbo(digit() given { x: images[n] }, encode(images[n]), 50) }]' --out bounds.csv
+  ppl eval runs/vae-1 --images '[for k in 64 { reshape(draw_digit(), 28, 28) }]=digits.png' --columns 8
+  ppl eval vae.ppl --data images=test.npy --params params.safetensors --json")]
+    Eval(EvalArgs),
     /// Check a file: names, types, shapes, supports, unbiasedness
     #[command(after_help = "\
 Without data, sizes that the data give are left open: what checks is right for all sizes.
@@ -119,7 +137,7 @@ pub(crate) enum PrecisionName {
     F64,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct DataArgs {
     /// Data: a .csv, .json, .npy or .safetensors file (also compressed, .gz), `name=file`, or JSON text such as '{"z": 5}'; may be repeated
     #[arg(long = "data", value_name = "SOURCE")]
@@ -127,7 +145,7 @@ pub(crate) struct DataArgs {
 }
 
 /// What replaces clauses of the `fit`.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ClauseArgs {
     /// Objective, such as 'iwelbo(5)'
     #[arg(long, value_name = "EXPR")]
@@ -152,10 +170,11 @@ pub(crate) struct ClauseArgs {
     pub(crate) fit: usize,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct FitArgs {
-    /// The model file
-    pub(crate) model: PathBuf,
+    /// The model file [with --resume: that of the run, as it was]
+    #[arg(required_unless_present = "resume")]
+    pub(crate) model: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) data: DataArgs,
     #[command(flatten)]
@@ -167,7 +186,13 @@ pub(crate) struct FitArgs {
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) run: RunArgs,
-    /// Folder for the results [default: runs/MODEL-1, -2, ..]
+    /// Go on with the run in this folder where it ended, with its settings unless they are given anew; --steps and --epochs are added to its own
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["all", "tune", "fit"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// Save the run while it trains, so that it can be resumed: every so many steps, or 60s, 10m, 1h, 1epoch
+    #[arg(long, value_name = "EVERY", value_parser = training::every, conflicts_with = "no_save")]
+    pub(crate) checkpoint: Option<String>,
+    /// Folder for the results [default: runs/MODEL-1, -2, .., or that of --resume]
     #[arg(long, value_name = "DIR", conflicts_with = "no_save")]
     pub(crate) out: Option<PathBuf>,
     /// Replace the folder of --out if it exists
@@ -188,11 +213,13 @@ pub(crate) struct FitArgs {
 }
 
 /// How a fit runs.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct RunArgs {
     /// Optimisation steps [default: what the fit says, or 10000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: Option<u64>,
+    #[command(flatten)]
+    pub(crate) train: TrainArgs,
     /// Draws from the fitted guide [default: what the fit says, or 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) draws: Option<u32>,

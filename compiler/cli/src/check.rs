@@ -56,7 +56,7 @@ pub(crate) fn with_data_if_any(source: Source, arguments: &[String]) -> Result<M
         Err((source, problems)) => {
             let absent = |d: &Diagnostic| d.code == Code("E0604") || d.code == Code("E0601");
             if arguments.is_empty() && problems.iter().all(absent) {
-                return Ok(Model { source, bound: Bound::default(), shapes: None });
+                return Ok(Model { source, bound: Bound::default(), shapes: None, arguments: Vec::new() });
             }
             let checked = ppl_driver::check_source(&source, None, &ppl_driver::check::FitOverrides::default());
             let mut all = checked.diagnostics;

@@ -169,6 +169,7 @@ pub(crate) struct Evaluator<'p> {
     program: &'p Program,
     machine: Machine,
     reference: Func<Det>,
+    inputs: Vec<Global>,
     args: Vec<Array>,
     runner: Option<Runner>,
 }
@@ -190,7 +191,27 @@ impl<'p> Evaluator<'p> {
                 Some(r)
             }
         };
-        Ok(Evaluator { program, machine, reference: lowered.reference.clone(), args, runner })
+        Ok(Evaluator { program, machine, reference: lowered.reference.clone(), inputs: lowered.inputs.clone(), args, runner })
+    }
+
+    /// Takes other parameters from now on.
+    ///
+    /// # Errors
+    /// A fault of the compiler.
+    pub(crate) fn set_params(&mut self, globals: &Globals) -> Result<(), Diagnostic> {
+        for (i, g) in self.inputs.iter().enumerate().filter(|(_, g)| matches!(g, Global::Param(_))) {
+            let value = globals.get(self.program, *g)?;
+            if let Some(r) = &mut self.runner {
+                set_input(r, i, value)?;
+            }
+            self.args[i] = value.clone();
+        }
+        Ok(())
+    }
+
+    /// Bytes that a run of native code works in.
+    pub(crate) fn workspace(&self) -> Option<usize> {
+        self.runner.as_ref().map(|r| r.code().workspace())
     }
 
     /// The results at this step.

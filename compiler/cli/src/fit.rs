@@ -2,24 +2,35 @@
 
 mod all;
 mod bounds;
+mod epochs;
+mod estimate;
+mod held_out;
 mod output;
+mod saving;
 mod timing;
+mod watcher;
 
-pub(crate) use bounds::Valued;
+pub(crate) use bounds::{Valued, gap, with_error};
+pub(crate) use epochs::Every;
+pub(crate) use estimate::{CALLS, Drawn, Estimate, Estimated, SAMPLE, epoch_start, moments};
+pub(crate) use held_out::{HeldOut, split};
 pub(crate) use output::{Outcome, divergence, elimination, nested};
+pub(crate) use saving::{Resumed, Saver};
 pub(crate) use timing::table as time_table;
 
 use crate::args::{EngineName, FitArgs, RunArgs};
-use crate::engine::{EVALUATION, Evaluator, Globals, Machine, StepSpec, interpreted_step, native_step, tensor};
+use crate::engine::{EVALUATION, Globals, Machine, StepSpec, interpreted_step, native_step, tensor};
 use crate::model::{self, Model, Need};
 use crate::report::{self, Failure};
 use crate::run;
+use crate::saved::Saved;
 use crate::tune;
+use held_out::Held;
 use ppl_abi::Precision;
-use ppl_diag::{Diagnostic, Severity};
-use ppl_driver::check::{FitOverrides, FitPlan, Global, Minibatch, Program, SettingValue, Side};
+use ppl_diag::{Code, Diagnostic, Severity};
+use ppl_driver::check::{FitOverrides, FitPlan, Global, Program, SettingValue, Side};
 use ppl_driver::{Cx, FitCode, Lowered, lower_fit};
-use ppl_fit::fit::{FitFailure, FitOptions, FitOutcome};
+use ppl_fit::fit::{FitFailure, FitOptions, FitOutcome, Validation, fit_watched};
 use ppl_fit::optim::{Direction, OptimizerSpec};
 use ppl_fit::rundir::{Place, check_place};
 use ppl_interp::Interp;
@@ -27,26 +38,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+use watcher::{Checkpoints, Evaluations, Watcher};
 
 /// Steps where neither the file nor the command line says.
 const STEPS: u64 = 10_000;
-/// Evaluations of the objective after the fit.
-const ESTIMATES: usize = 1000;
-/// Minibatches that they see at most: more than a thousand where the sizes do not divide the data, fewer than all where there are millions.
-pub(crate) const SAMPLE: usize = 5000;
-/// Calls for them at most.
-const CALLS: usize = 100;
-
-/// A Monte Carlo estimate of the objective at the final parameters.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Estimated {
-    /// Mean over particles.
-    pub(crate) mean: f64,
-    /// Its Monte Carlo standard error.
-    pub(crate) se: f64,
-    /// Number of particles.
-    pub(crate) draws: usize,
-}
+/// Evaluations of held-out data in a fit without epochs.
+const EVALUATIONS: u64 = 100;
+/// Nothing can be held out, or nothing is.
+const NOTHING_HELD_OUT: Code = Code("E0706");
 
 /// The settings that a fit runs with.
 #[derive(Clone, Debug)]
@@ -55,6 +54,27 @@ pub(crate) struct Settings {
     pub(crate) steps: u64,
     pub(crate) draws: usize,
     pub(crate) optimizer: OptimizerSpec,
+    /// Steps of an epoch, where there are epochs.
+    pub(crate) epoch: Option<f64>,
+    /// Held-out data.
+    pub(crate) held_out: Option<HeldOut>,
+    /// Steps between two evaluations of them.
+    pub(crate) validate_every: f64,
+    /// Evaluations without improvement that end the fit.
+    pub(crate) patience: Option<u64>,
+}
+
+/// What a fit is asked for beside its settings.
+#[derive(Default)]
+pub(crate) struct Task<'a> {
+    /// No progress, no remarks.
+    pub(crate) quiet: bool,
+    /// Ends it early.
+    pub(crate) stop: Option<Arc<AtomicBool>>,
+    /// Where it goes on from.
+    pub(crate) resumed: Option<Resumed>,
+    /// What saves it while it runs, if it is to be saved; how often, where the command line says.
+    pub(crate) saver: Option<(&'a mut Saver, Option<Every>)>,
 }
 
 /// Runs the command.
@@ -66,22 +86,43 @@ pub(crate) fn command(args: &FitArgs) -> Result<(), Failure> {
         return all::command(args);
     }
     let mut cx = Cx::default();
+    let mut args = args.clone();
+    let saved = args.resume.as_deref().map(Saved::open).transpose()?;
+    let mut resumed = saved.as_ref().map(|s| Resumed::open(s, &args.run)).transpose()?;
+    if let Some(s) = &saved {
+        s.complete(&mut args);
+    }
     let begun = Instant::now();
-    let mut source = model::load(&args.model)?;
+    let (mut source, path) = match (&args.model, &saved) {
+        (Some(path), _) => (model::load(path)?, path.clone()),
+        (None, Some(s)) => (s.source(), s.path()),
+        (None, None) => return Err(Failure::usage(Diagnostic::error(model::BAD_OPTION, "no model is named"))),
+    };
     cx.record("parse", begun.elapsed());
     let overrides = model::overrides(&mut source, &args.clauses, args.run.draws)?;
-    let place = place(args, &source.name);
+    let place = place(&args, &source.name);
     let begun = Instant::now();
     let model = model::with_data(source, &args.data.data, Need::All).map_err(|(s, d)| Failure::program(&s.map, d))?;
     cx.record("data", begun.elapsed());
     if let Some(place) = &place {
         check_place(place).map_err(Failure::plain)?;
     }
-    let (overrides, tuning) = tune::before_fit(&model, overrides, args)?;
-    let stop = stop_on_interrupt();
-    let mut done = run(&model, &overrides, &args.run, args.quiet, Some(stop), &mut cx)?;
+    if let Some(d) = saved.as_ref().and_then(|s| s.other_data(&model.bound.sources)) {
+        report::diagnostics(&model.source.map, &[d]);
+    }
+    let (overrides, tuning) = tune::before_fit(&model, overrides, &args)?;
+    let by = [args.clauses.by.clone(), tuning.as_ref().map_or(Vec::new(), |t| t.forms.by.clone())].concat();
+    let mut saver = place.map(|place| Saver::new(place, &path, crate::saved::record(&args, &by)));
+    let every = args.checkpoint.as_deref().and_then(|t| Every::parse(t).ok());
+    let task = Task {
+        quiet: args.quiet,
+        stop: Some(stop_on_interrupt()),
+        resumed: resumed.take(),
+        saver: saver.as_mut().map(|s| (s, every)),
+    };
+    let mut done = run(&model, &overrides, &args.run, task, &mut cx)?;
     done.tuning = tuning;
-    let saved = place.map(|p| done.save(&p, &model, &args.model)).transpose()?;
+    let saved = saver.map(|mut s| s.save(&done, &model)).transpose().map_err(Failure::plain)?;
     if args.json {
         report::say(&done.json(saved.as_deref()));
     } else {
@@ -104,24 +145,43 @@ pub(crate) fn run(
     model: &Model,
     overrides: &FitOverrides,
     args: &RunArgs,
-    quiet: bool,
-    stop: Option<Arc<AtomicBool>>,
+    task: Task<'_>,
     cx: &mut Cx,
 ) -> Result<Outcome, Failure> {
+    let Task { quiet, stop, resumed, mut saver } = task;
     let begun = Instant::now();
-    let (program, mut warnings) = model.check(overrides)?;
+    let (mut program, mut warnings) = model.check(overrides)?;
     cx.record("check", begun.elapsed());
-    let Some(plan) = &program.fit else {
+    let no_fit = || {
         let path = model.source.map.get(model.source.id).map_or(String::new(), |f| f.name.to_string());
-        return Err(Failure::plain(model::no_fit(&path, model.fits(), overrides.index)));
+        Failure::plain(model::no_fit(&path, model.fits(), overrides.index))
     };
+    let mut plan = program.fit.clone().ok_or_else(no_fit)?;
     warnings.extend(model.bound.warnings.iter().cloned());
-    if !quiet {
-        report::diagnostics(&model.source.map, &warnings);
-    }
     let fail = |d: Vec<Diagnostic>| model.failure(d);
-    let settings = settings(plan, args).map_err(|d| fail(vec![d]))?;
-    let code = lower_fit(&program, plan, &run::compiled(&settings.optimizer), settings.steps, cx).map_err(fail)?;
+    let mut settings = settings(&plan, args, model).map_err(|d| fail(vec![d]))?;
+    let begun = Instant::now();
+    let split = match &settings.held_out {
+        Some(from) => Some(split(model, &program, &plan, from, settings.machine.seed)?),
+        None => None,
+    };
+    // Fewer rows make another program, with fewer steps an epoch.
+    let whole = model;
+    let model = split.as_ref().map_or(model, |s| &s.training);
+    if matches!(settings.held_out, Some(HeldOut::Fraction(_))) {
+        program = model.check(overrides)?.0;
+        plan = program.fit.clone().ok_or_else(no_fit)?;
+        settings = self::settings(&plan, args, model).map_err(|d| fail(vec![d]))?;
+    }
+    let held = split.as_ref().map(|s| Held::new(s.held.clone(), overrides, &program)).transpose()?;
+    cx.record("held-out data", begun.elapsed());
+    if !quiet {
+        report::diagnostics(&whole.source.map, &warnings);
+    }
+    if let Some(r) = &resumed {
+        settings.steps = r.total(settings.steps).map_err(|d| fail(vec![d]))?;
+    }
+    let code = lower_fit(&program, &plan, &run::compiled(&settings.optimizer), settings.steps, cx).map_err(fail)?;
     if !quiet {
         report::diagnostics(&model.source.map, &ppl_driver::biased(&code.chosen));
         // Before anything runs: an exact sum may be expensive.
@@ -146,22 +206,87 @@ pub(crate) fn run(
     cx.record("machine code", begun.elapsed());
     let maximize = plan.goals.first().is_none_or(|g| g.maximize);
     let direction = if maximize { Direction::Maximize } else { Direction::Minimize };
-    let options = FitOptions { quiet, stop, ..FitOptions::new(settings.steps, direction) };
-    let fitted = ppl_fit::fit::fit(&mut *step, &options);
+    let mut options = FitOptions { quiet, stop, epoch: settings.epoch, ..FitOptions::new(settings.steps, direction) };
+    let mut record = Validation::new(direction.sign(), settings.patience);
+    let mut best = None;
+    if let Some(r) = resumed {
+        step.restore(&r.state).map_err(|d| fail(vec![saving::other_parameters(d)]))?;
+        (options.start, options.steps) = (r.next_step, settings.steps - r.next_step);
+        r.validation
+            .map_or(Ok(()), |text| record.restore(&text, r.next_step))
+            .map_err(|why| fail(vec![r.saved.damaged("validation.csv", &why)]))?;
+        (options.before, best) = (r.trace, r.best);
+    }
+    let evaluations = match &held {
+        Some(h) => Some(Evaluations {
+            validator: h.evaluator(settings.machine).map_err(|d| fail(d))?,
+            record,
+            every: settings.validate_every,
+            epoch: settings.epoch,
+            best,
+        }),
+        None => None,
+    };
+    let mut outcome = Outcome {
+        parameters: Vec::new(),
+        settings: settings.clone(),
+        plan: plan.clone(),
+        chosen: code.chosen.clone(),
+        eliminations: cx.eliminations.clone(),
+        divergences: cx.divergences.clone(),
+        draws: ppl_fit::summary::Draws::default(),
+        objectives: Vec::new(),
+        reports: Vec::new(),
+        fitted: FitOutcome::default(),
+        running: false,
+        failure: None,
+        tuning: None,
+        held_out: split.as_ref().map(|s| s.how.clone()),
+        validation: None,
+        best: None,
+    };
+    let asked = saver.as_ref().and_then(|(_, every)| *every);
+    let every = asked.map_or_else(|| checkpoint_of(&plan), |e| Ok(Some(e))).map_err(|d| fail(vec![d]))?;
+    if let (Some(Every::Epochs(_)), None) = (every, settings.epoch) {
+        epochs::steps(1.0, &plan, model).map_err(|d| fail(vec![d]))?;
+    }
+    let checkpoints = match (&mut saver, every) {
+        (Some((saver, _)), Some(every)) => {
+            let (mut draft, mut globals, program) = (outcome.clone(), globals.clone(), &program);
+            let start = options.start;
+            let save: watcher::Save<'_> = Box::new(move |now, validation, best| {
+                run::set_free(program, &mut globals, best.unwrap_or(&now.step.params()));
+                draft.parameters = output::parameters(model, program, &globals);
+                draft.validation = validation.cloned();
+                draft.best = best.map(<[_]>::to_vec);
+                (draft.fitted, draft.running) = (saving::so_far(now, start), true);
+                saver.save(&draft, model).map(drop)
+            });
+            Some(Checkpoints { every, epoch: settings.epoch, save })
+        }
+        _ => None,
+    };
+    let mut watcher = Watcher::new(evaluations, checkpoints, options.start);
+    let fitted = fit_watched(&mut *step, &options, &mut watcher);
     drop(step);
-    run::set_free(&program, &mut globals, &fitted.params);
+    if let Some(e) = watcher.evaluations {
+        (outcome.validation, outcome.best) = (Some(e.record), e.best);
+    }
+    run::set_free(&program, &mut globals, outcome.best.as_deref().unwrap_or(&fitted.params));
     let failure = fitted.failure.as_ref().map(|f| explain(f, &program, &code, &globals, settings.machine));
     let begun = Instant::now();
-    let objectives = plan.goals.iter().zip(&code.estimates).map(|(g, lowered)| {
-        let fixed = g.claim.side == Side::Exact;
-        estimate_of(settings.machine, &program, lowered, &globals, plan.estimate_draws, &g.minibatches, fixed)
-    });
-    let objectives: Vec<Result<Estimated, Diagnostic>> = objectives.collect();
-    let reports = plan.reports.iter().zip(&code.reports).map(|(r, lowered)| {
-        let fixed = r.claim.side == Side::Exact;
-        estimate_of(settings.machine, &program, lowered, &globals, plan.estimate_draws, &r.minibatches, fixed)
-    });
-    let reports: Result<Vec<Estimated>, Diagnostic> = reports.collect();
+    let machine = settings.machine;
+    let estimate_of = |lowered: &Lowered, claim: &ppl_driver::check::Claim, minibatches: &[ppl_driver::check::Minibatch]| {
+        let fixed = claim.side == Side::Exact;
+        let drawn = Drawn { each: plan.estimate_draws, minibatches: minibatches.to_vec(), fixed, draws: None };
+        Estimate::new(machine, &program, lowered, &globals, drawn)?.value()
+    };
+    let objectives = plan.goals.iter().zip(&code.estimates);
+    let objectives: Vec<Result<Estimated, Diagnostic>> =
+        objectives.map(|(g, lowered)| estimate_of(lowered, &g.claim, &g.minibatches)).collect();
+    let reports = plan.reports.iter().zip(&code.reports);
+    let reports: Result<Vec<Estimated>, Diagnostic> =
+        reports.map(|(r, lowered)| estimate_of(lowered, &r.claim, &r.minibatches)).collect();
     let sampled = match (&plan.draws, &code.draws) {
         (Some(d), Some(lowered)) => {
             run::sample(settings.machine, &program, d, lowered, &globals, settings.draws, EVALUATION + CALLS as u64)
@@ -180,7 +305,7 @@ pub(crate) fn run(
             (found, Vec::new(), s.unwrap_or_default())
         }
     };
-    let objectives = plan
+    outcome.objectives = plan
         .goals
         .iter()
         .zip(objectives)
@@ -188,21 +313,11 @@ pub(crate) fn run(
         .collect();
     let reports =
         plan.reports.iter().zip(reports).map(|(r, e)| Valued { name: r.name.clone(), claim: r.claim.clone(), estimate: Some(e) });
-    let reports = reports.collect();
-    Ok(Outcome {
-        parameters: output::parameters(model, &program, &globals),
-        settings,
-        plan: plan.clone(),
-        chosen: code.chosen.clone(),
-        eliminations: cx.eliminations.clone(),
-        divergences: cx.divergences.clone(),
-        draws: run::columns(&sampled).map_err(|d| fail(vec![d]))?,
-        objectives,
-        reports,
-        fitted,
-        failure,
-        tuning: None,
-    })
+    outcome.reports = reports.collect();
+    outcome.parameters = output::parameters(model, &program, &globals);
+    outcome.draws = run::columns(&sampled).map_err(|d| fail(vec![d]))?;
+    (outcome.fitted, outcome.failure) = (fitted, failure);
+    Ok(outcome)
 }
 
 /// Everything that a fit's programs take.
@@ -215,91 +330,65 @@ fn needed(code: &FitCode) -> Vec<Global> {
 /// Settings of the run: from the command line, else the file, else defaults.
 ///
 /// # Errors
-/// `E0704` for an optimiser that does not exist or settings of it out of range.
-pub(crate) fn settings(plan: &FitPlan, args: &RunArgs) -> Result<Settings, Diagnostic> {
-    let number = |name: &str| {
+/// `E0704` for an optimiser that does not exist or settings of it out of range; `E0705` and `E0706` where epochs or held-out data are asked for
+/// and there are none.
+pub(crate) fn settings(plan: &FitPlan, args: &RunArgs, model: &Model) -> Result<Settings, Diagnostic> {
+    let real = |name: &str| {
         plan.settings.iter().find(|s| s.name == name).and_then(|s| match s.value {
-            SettingValue::Number(n) => Some(n as u64),
-            SettingValue::Name(_) | SettingValue::Call { .. } => None,
+            SettingValue::Number(n) => Some(n),
+            SettingValue::Name(_) | SettingValue::Text(_) | SettingValue::Call { .. } => None,
         })
     };
+    let number = |name: &str| real(name).map(|n| n as u64);
     let named = plan.settings.iter().find(|s| s.name == "precision").and_then(|s| match &s.value {
         SettingValue::Name(n) if n == "f32" => Some(Precision::F32),
-        SettingValue::Name(_) | SettingValue::Number(_) | SettingValue::Call { .. } => None,
+        SettingValue::Name(_) | SettingValue::Number(_) | SettingValue::Text(_) | SettingValue::Call { .. } => None,
     });
     let draws = args.draws.map(u64::from).or_else(|| number("draws")).unwrap_or(1000);
+    let written = || number("steps").map(Ok).or_else(|| real("epochs").map(|e| epochs::steps(e, plan, model)));
+    let steps = match (args.steps, args.train.epochs) {
+        (Some(n), _) => n,
+        (None, Some(e)) => epochs::steps(e, plan, model)?,
+        (None, None) => written().unwrap_or(Ok(STEPS))?,
+    };
+    let epoch = epochs::epoch(plan, model).ok().flatten();
+    let held_out = HeldOut::parse(&args.train.validation)?.or_else(|| real("validation").map(HeldOut::Fraction));
+    let patience = args.train.patience.or_else(|| number("patience"));
+    let validate_every = args.train.validate_every.or_else(|| number("validate_every"));
+    if held_out.is_none() && (patience.is_some() || validate_every.is_some()) {
+        let what = if patience.is_some() { "patience" } else { "validate_every" };
+        let place = plan.settings.iter().find(|s| s.name == what).map_or(plan.span, |s| s.span);
+        let d = Diagnostic::error(NOTHING_HELD_OUT, format!("`{what}` is about held-out data, and there are none"));
+        return Err(d
+            .label(place, "in this fit")
+            .help("hold a tenth of the data out: `validation 0.1`, or `--validation 0.1`; or give some: `--validation FILE`"));
+    }
     Ok(Settings {
         machine: Machine {
             engine: run::engine_or_default(args.engine),
             precision: args.precision.map(Precision::from).or(named).unwrap_or(Precision::F64),
             seed: args.seed.or_else(|| number("seed")).unwrap_or(0),
         },
-        steps: args.steps.or_else(|| number("steps")).unwrap_or(STEPS),
+        steps,
         draws: draws as usize,
         optimizer: run::optimizer(plan)?,
+        epoch,
+        held_out,
+        validate_every: validate_every.map_or_else(|| epoch.unwrap_or((steps / EVALUATIONS).max(1) as f64), |n| n as f64),
+        patience,
     })
 }
 
-/// An estimate at the final parameters: mean and standard error over independent particles; one value of what is not random (`fixed`).
-fn estimate_of(
-    machine: Machine,
-    program: &Program,
-    lowered: &Lowered,
-    globals: &Globals,
-    each: usize,
-    minibatches: &[Minibatch],
-    fixed: bool,
-) -> Result<Estimated, Diagnostic> {
-    let mut run = Evaluator::new(machine, program, lowered, globals)?;
-    if !minibatches.is_empty() {
-        return over_data(&mut run, minibatches);
+/// How often the file says that the run is saved.
+fn checkpoint_of(plan: &FitPlan) -> Result<Option<Every>, Diagnostic> {
+    let Some(s) = plan.settings.iter().find(|s| s.name == "checkpoint") else { return Ok(None) };
+    match &s.value {
+        SettingValue::Number(n) => Ok(Some(Every::Steps(*n as u64))),
+        SettingValue::Text(text) => Every::parse(text)
+            .map(Some)
+            .map_err(|must| Diagnostic::error(Code("E0211"), format!("`checkpoint` is {must}")).label(s.span, "not that")),
+        SettingValue::Name(_) | SettingValue::Call { .. } => Ok(None),
     }
-    let mut values = Vec::new();
-    for call in 0..if fixed { 1 } else { ESTIMATES.div_ceil(each.max(1)).min(CALLS) } {
-        for a in run.run(EVALUATION + call as u64)?.iter().take(1) {
-            values.extend(a.to_f64());
-        }
-    }
-    if fixed && let Some(x) = values.first() {
-        return Ok(Estimated { mean: *x, se: 0.0, draws: 1 });
-    }
-    let (mean, variance) = moments(&values);
-    Ok(Estimated { mean, se: (variance / values.len() as f64).sqrt(), draws: values.len() })
-}
-
-/// An estimate from minibatches: the mean over the calls of an epoch, each with its own. Where they visit every datum once, draws are all that is
-/// random, and the error is theirs; else it is that of the calls' means, which is larger where the data differ.
-fn over_data(run: &mut Evaluator<'_>, minibatches: &[Minibatch]) -> Result<Estimated, Diagnostic> {
-    let calls = minibatches.iter().map(Minibatch::epoch).max().unwrap_or(1).clamp(2, SAMPLE);
-    // Evaluations begin where an epoch does.
-    let period = minibatches.first().map_or(1, |m| m.data / gcd(m.data, m.size)) as u64;
-    let start = EVALUATION.next_multiple_of(period);
-    let whole = matches!(minibatches, [m] if m.size * calls == m.data);
-    let (mut means, mut within, mut draws) = (Vec::new(), 0.0, 0);
-    for call in 0..calls as u64 {
-        for a in run.run(start + call)?.iter().take(1) {
-            let values = a.to_f64();
-            let (mean, variance) = moments(&values);
-            within += variance / values.len() as f64;
-            draws += values.len();
-            means.push(mean);
-        }
-    }
-    let n = means.len() as f64;
-    let (mean, between) = moments(&means);
-    let se = if whole { within.sqrt() / n } else { (between / n).sqrt() };
-    Ok(Estimated { mean, se, draws })
-}
-
-/// Mean and variance of a sample.
-fn moments(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    (mean, values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0))
-}
-
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// The failure's diagnostic, with the expression that first gave a number that is not finite.
@@ -317,10 +406,11 @@ fn explain(f: &FitFailure, program: &Program, code: &FitCode, globals: &Globals,
 
 /// Where results go.
 fn place(args: &FitArgs, name: &str) -> Option<Place> {
-    match (&args.out, args.no_save) {
-        (_, true) => None,
-        (Some(path), _) => Some(Place::Dir { path: path.clone(), overwrite: args.overwrite }),
-        (None, _) => Some(Place::Next { root: Path::new("runs").to_path_buf(), model: name.to_string() }),
+    match (&args.out, args.no_save, &args.resume) {
+        (_, true, _) => None,
+        (Some(path), _, _) => Some(Place::Dir { path: path.clone(), overwrite: args.overwrite }),
+        (None, _, Some(run)) => Some(Place::Dir { path: run.clone(), overwrite: true }),
+        (None, _, None) => Some(Place::Next { root: Path::new("runs").to_path_buf(), model: name.to_string() }),
     }
 }
 

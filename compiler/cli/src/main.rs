@@ -10,6 +10,7 @@ mod args;
 mod check;
 mod check_grad;
 mod engine;
+mod eval;
 mod explain;
 mod fit;
 mod gradient;
@@ -17,6 +18,7 @@ mod model;
 mod repl;
 mod report;
 mod run;
+mod saved;
 mod simulate;
 mod sizes;
 mod tune;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     engine::set_threads(cli.threads.map(usize::from));
     report::guarded(|| match &cli.command {
         Command::Fit(a) => fit::command(a),
+        Command::Eval(a) => eval::command(a),
         Command::Check(a) => check::command(a),
         Command::CheckGrad(a) => check_grad::command(a),
         Command::Tune(a) => tune::command(a),

@@ -41,6 +41,8 @@ pub(crate) struct Model {
     pub(crate) bound: Bound,
     /// Their sizes; absent where there are no data.
     pub(crate) shapes: Option<DataShapes>,
+    /// The arguments that they come from.
+    pub(crate) arguments: Vec<String>,
 }
 
 /// A file without its data.
@@ -63,17 +65,31 @@ fn declarations(source: &Source, need: Need) -> Option<Vec<DataDecl>> {
 /// # Errors
 /// Everything wrong with the data.
 pub(crate) fn with_data(source: Source, arguments: &[String], need: Need) -> Result<Model, (Source, Vec<Diagnostic>)> {
+    with_sources(source, arguments, &[], need)
+}
+
+/// As [`with_data`]; what the arguments do not have is looked for in those behind them.
+///
+/// # Errors
+/// Everything wrong with the data.
+pub(crate) fn with_sources(
+    source: Source,
+    arguments: &[String],
+    behind: &[String],
+    need: Need,
+) -> Result<Model, (Source, Vec<Diagnostic>)> {
     let Some(mut decls) = declarations(&source, need) else {
-        return Ok(Model { source, bound: Bound::default(), shapes: None });
+        return Ok(Model { source, bound: Bound::default(), shapes: None, arguments: Vec::new() });
     };
     let known = known_sizes(&source);
     loop {
-        let request = BindRequest { decls: &decls, arguments, model_dir: &source.dir, known_sizes: &known };
+        let request = BindRequest { decls: &decls, arguments, behind, model_dir: &source.dir, known_sizes: &known };
         let problems = match bind(request) {
             Ok(bound) => {
                 let mut sizes: BTreeMap<String, i64> = bound.sizes.iter().map(|(n, s)| (n.clone(), *s as i64)).collect();
                 sizes.extend(bound.arrays.iter().filter_map(|(n, a)| Some((n.clone(), a.as_int()?))));
-                return Ok(Model { source, bound, shapes: Some(DataShapes { sizes }) });
+                let arguments = [arguments, behind].concat();
+                return Ok(Model { source, bound, shapes: Some(DataShapes { sizes }), arguments });
             }
             Err(problems) => problems,
         };

@@ -7,7 +7,7 @@ use ppl_abi::Precision;
 use ppl_core::{Atom, Builder, Det, Support, Ty};
 use ppl_diag::{Code, Diagnostic};
 use ppl_driver::check::{FitPlan, Global, GuideDraws, ParamSpec, Program, Setting, SettingValue, unconstrained_init};
-use ppl_driver::step::{Optimizer, OptimizerKind, Schedule, Shape};
+use ppl_driver::step::{Clip, Optimizer, OptimizerKind, Schedule, Shape};
 use ppl_driver::{Cx, Lowered, lower_function};
 use ppl_fit::data::{Array, Values};
 use ppl_fit::optim::OptimizerSpec;
@@ -191,7 +191,9 @@ fn of_setting(s: &Setting) -> Result<OptimizerSpec, Diagnostic> {
     let (name, args) = match &s.value {
         SettingValue::Name(n) => (n.as_str(), &[][..]),
         SettingValue::Call { name, args } => (name.as_str(), args.as_slice()),
-        SettingValue::Number(_) => return Err(bad("an optimiser is a call such as `adam(0.01)`, not a number")),
+        SettingValue::Number(_) | SettingValue::Text(_) => {
+            return Err(bad("an optimiser is a call such as `adam(0.01)`, not a number or a text"));
+        }
     };
     let mut schedule = None;
     let mut numbers = Vec::new();
@@ -200,7 +202,9 @@ fn of_setting(s: &Setting) -> Result<OptimizerSpec, Diagnostic> {
             schedule = Some(match value {
                 SettingValue::Name(n) => (n.as_str(), &[][..]),
                 SettingValue::Call { name, args } => (name.as_str(), args.as_slice()),
-                SettingValue::Number(_) => return Err(bad("a schedule is a call such as `cosine(0.01)`, not a number")),
+                SettingValue::Number(_) | SettingValue::Text(_) => {
+                    return Err(bad("a schedule is a call such as `cosine(0.01)`, not a number or a text"));
+                }
             });
         } else {
             numbers.push((key.clone(), value.clone()));
@@ -248,12 +252,15 @@ pub(crate) fn compiled(o: &OptimizerSpec) -> Optimizer {
             f::OptimizerKind::AdaGrad { eps } => OptimizerKind::AdaGrad { eps },
         },
         rate: o.rate,
+        clip: Clip { norm: o.clip.norm, value: o.clip.value },
         schedule: Schedule {
             shape: match o.schedule.shape {
                 f::Shape::Constant => Shape::Constant,
                 f::Shape::Cosine { to_fraction } => Shape::Cosine { to_fraction },
                 f::Shape::Exponential { rate, every } => Shape::Exponential { rate, every },
                 f::Shape::Linear { to_fraction } => Shape::Linear { to_fraction },
+                f::Shape::Step { rate, every } => Shape::Step { rate, every },
+                f::Shape::Polynomial { power, to_fraction } => Shape::Polynomial { power, to_fraction },
             },
             warmup: o.schedule.warmup,
         },

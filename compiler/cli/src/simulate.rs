@@ -11,7 +11,7 @@ use ppl_diag::{Code, Diagnostic};
 use ppl_driver::check::{Program, elaborate_simulation};
 use ppl_driver::{Cx, Source, lower_draws};
 use ppl_fit::data::{Array, Values};
-use ppl_fit::rundir::{load_params, load_state};
+use ppl_fit::rundir::{load_free, load_params};
 use ppl_fit::step::{Param, check_params};
 use ppl_syntax::ast::{Expr, ExprKind, Ident, ItemKind};
 use serde_json::{Map, Value};
@@ -126,7 +126,7 @@ fn default_program(source: &Source) -> Result<Expr, Diagnostic> {
 /// Parameters of a run folder (its exact state), or of a file of parameters.
 pub(crate) fn set_saved(program: &Program, globals: &mut Globals, path: &Path) -> Result<(), Diagnostic> {
     if path.is_dir() {
-        let mut saved = load_state(path)?.0;
+        let mut saved = load_free(path)?;
         saved.retain(|p| program.params.iter().any(|q| q.name == p.name));
         let shapes: Vec<Param> = program
             .params

@@ -121,7 +121,7 @@ pub(crate) fn tune(subject: &Subject<'_>, options: impl Fn(u64) -> Options) -> R
         let path = model.source.map.get(model.source.id).map_or(String::new(), |f| f.name.to_string());
         return Err(Failure::plain(model::no_fit(&path, model.fits(), clauses.index)));
     };
-    let settings = fit::settings(plan, run).map_err(|d| model.failure(vec![d]))?;
+    let settings = fit::settings(plan, run, model).map_err(|d| model.failure(vec![d]))?;
     let (machine, steps) = (settings.machine, settings.steps);
     if machine.engine != EngineName::Jit {
         return Err(Failure::usage(

@@ -462,7 +462,13 @@ pub fn lower_fit(
     };
     let learned: Vec<Learned> = learned
         .iter()
-        .map(|(param, gradient, goal)| Learned { param: *param, gradient: *gradient, direction: direction(*goal) })
+        .map(|(param, gradient, goal)| Learned {
+            param: *param,
+            gradient: *gradient,
+            direction: direction(*goal),
+            // What strategies train for themselves has an objective of its own.
+            objective: goal.unwrap_or(plan.goals.len()),
+        })
         .collect();
     let carried: Vec<Carried> = states.iter().map(|(param, next)| Carried { param: *param, next: *next }).collect();
     let spec = StepSpec { learned, carried, objective: 0, outputs: Vec::new(), optimizer: *optimizer, steps };

@@ -93,9 +93,14 @@ impl Source {
     /// The model's file can't be read.
     pub fn load(files: &dyn Files, path: &Path) -> Result<Source, Diagnostic> {
         let text = files.read(path).map_err(|e| unreadable(path, &e))?;
+        Ok(Self::recalled(files, path, &text))
+    }
+
+    /// A model from the text that the file at `path` had; what it imports is read beside it.
+    pub fn recalled(files: &dyn Files, path: &Path, text: &str) -> Source {
         let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
         let name = path.file_stem().map_or("model".into(), |s| s.to_string_lossy().into_owned());
-        Ok(Self::parse(files, &path.display().to_string(), &text, dir, name))
+        Self::parse(files, &path.display().to_string(), text, dir, name)
     }
 
     /// A model from text, such as a session's.
@@ -140,6 +145,11 @@ impl Source {
                 Err(e) => self.diagnostics.push(unreadable(&path, &e).label(item.span, "imported here")),
             }
         }
+    }
+
+    /// The model's text.
+    pub fn text(&self) -> &str {
+        self.map.get(self.id).map_or("", |f| &f.text)
     }
 
     /// The library, its modules that are used, and the imported files, in the order they are declared.

@@ -17,15 +17,17 @@
 //!   adagrad    v = v + g^2;                   x -= lr g / (sqrt(v) + eps)
 //!
 //!   lr         = rate * factor(s);  with W steps of warm-up (s + 1) / W first, then, t = min((s - W) / (S - W), 1) of S steps,
-//!                constant 1;  cosine f + (1 - f) (1 + cos(pi t)) / 2;  linear 1 + (f - 1) t;  exponential r^((s - W) / n)
+//!                constant 1;  cosine f + (1 - f) (1 + cos(pi t)) / 2;  linear 1 + (f - 1) t;  exponential r^((s - W) / n);
+//!                step r^floor((s - W) / n);  polynomial f + (1 - f) (1 - t)^p
 //!   norm       = sqrt(sum of g^2 over all parameters)
+//!   clip       g *= min(1, c / norm of g over the parameters of its objective);  then g = max(min(g, c), -c)
 //! ```
 //!
 //! State starts at 0.
 
 mod optimizer;
 
-pub use optimizer::{Direction, Optimizer, OptimizerKind, Schedule, Shape};
+pub use optimizer::{Clip, Direction, Optimizer, OptimizerKind, Schedule, Shape};
 
 use ppl_core::{Atom, Builder, DType, Det, Func, Prim, Ty, Var};
 use std::fmt;
@@ -42,6 +44,8 @@ pub struct Learned {
     pub gradient: usize,
     /// What becomes of the objective that the gradient belongs to.
     pub direction: Direction,
+    /// Which objective that is: gradients of one are clipped together.
+    pub objective: usize,
 }
 
 /// State of the program itself, such as a running baseline: a parameter that a result replaces after each step.
@@ -143,13 +147,16 @@ pub fn step(func: &Func<Det>, spec: &StepSpec) -> Result<(Func<Det>, Layout), St
     let mut params_next = Vec::new();
     let mut slots_next = Vec::new();
     let mut squares = Atom::float(0.0);
+    let gradients: Vec<Atom> = pieces.learned.iter().map(|(_, g, _)| *g).collect();
+    let objectives: Vec<usize> = spec.learned.iter().map(|l| l.objective).collect();
+    let bounded = optimizer::clipped(&mut b, spec.optimizer.clip, &gradients, &objectives);
     for (i, (x, g, direction)) in pieces.learned.iter().enumerate() {
         let square = b.un(Prim::Square, *g);
         let square = b.sum_all(square);
         squares = if i == 0 { square } else { b.add(squares, square) };
         let g = match direction {
-            Direction::Maximize => b.neg(*g),
-            Direction::Minimize => *g,
+            Direction::Maximize => b.neg(bounded[i]),
+            Direction::Minimize => bounded[i],
         };
         let old: Vec<Atom> = slots[i * per..(i + 1) * per].iter().map(|(_, v)| Atom::Var(*v)).collect();
         let (change, new) = optimizer::update(&mut b, spec.optimizer.kind, &rates, g, &old);

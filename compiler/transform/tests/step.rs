@@ -4,7 +4,7 @@ mod common;
 
 use common::{Value, assert_close, run, verified};
 use ppl_core::{Atom, Builder, Det, Func, Prim, Ty};
-use ppl_transform::step::{Carried, Direction, Learned, Optimizer, OptimizerKind, Role, Schedule, Shape, StepSpec, step};
+use ppl_transform::step::{Carried, Clip, Direction, Learned, Optimizer, OptimizerKind, Role, Schedule, Shape, StepSpec, step};
 use ppl_transform::vjp::vjp;
 
 /// `sum((x - 0.5)^2) + (y - data)^2`, its next running value, and its gradients.
@@ -43,6 +43,8 @@ fn schedules() -> Vec<Schedule> {
         Shape::Cosine { to_fraction: 0.1 },
         Shape::Exponential { rate: 0.5, every: 10 },
         Shape::Linear { to_fraction: 0.2 },
+        Shape::Step { rate: 0.5, every: 7 },
+        Shape::Polynomial { power: 1.5, to_fraction: 0.1 },
     ];
     shapes.into_iter().flat_map(|shape| [0, 5].map(|warmup| Schedule { shape, warmup })).collect()
 }
@@ -59,6 +61,8 @@ fn factor(schedule: Schedule, s: u64, total: u64) -> f64 {
         Shape::Cosine { to_fraction: f } => f + (1.0 - f) * (1.0 + (std::f64::consts::PI * t).cos()) / 2.0,
         Shape::Exponential { rate, every } => rate.powf(after / every as f64),
         Shape::Linear { to_fraction: f } => 1.0 + (f - 1.0) * t,
+        Shape::Step { rate, every } => rate.powi((after / every as f64) as i32),
+        Shape::Polynomial { power, to_fraction: f } => f + (1.0 - f) * (1.0 - t).powf(power),
     }
 }
 
@@ -96,11 +100,14 @@ fn steps_follow_the_formulas() {
             for schedule in schedules() {
                 let total = 30;
                 let spec = StepSpec {
-                    learned: vec![Learned { param: 3, gradient: 3, direction }, Learned { param: 1, gradient: 2, direction }],
+                    learned: vec![
+                        Learned { param: 3, gradient: 3, direction, objective: 0 },
+                        Learned { param: 1, gradient: 2, direction, objective: 0 },
+                    ],
                     carried: vec![Carried { param: 2, next: 1 }],
                     objective: 0,
                     outputs: vec![2],
-                    optimizer: Optimizer { kind, rate: 0.1, schedule },
+                    optimizer: Optimizer { kind, rate: 0.1, clip: Clip::default(), schedule },
                     steps: total,
                 };
                 let (g, layout) = step(&f, &spec).expect("fits");
@@ -154,15 +161,52 @@ fn steps_follow_the_formulas() {
 }
 
 #[test]
+fn clipped_steps_follow_the_formulas() {
+    let f = objective(1.0);
+    let at = |clip: Clip, objectives: [usize; 2]| {
+        let learned = |param, gradient, objective| Learned { param, gradient, direction: Direction::Minimize, objective };
+        let spec = StepSpec {
+            learned: vec![learned(3, 3, objectives[0]), learned(1, 2, objectives[1])],
+            carried: vec![],
+            objective: 0,
+            outputs: vec![],
+            optimizer: Optimizer { kind: OptimizerKind::Sgd, rate: 1.0, clip, schedule: Schedule::default() },
+            steps: 1,
+        };
+        let (g, layout) = step(&f, &spec).expect("fits");
+        verified(&g);
+        // y - data = 1, x - 0.5 = (1, -0.5): gradients 2, (2, -1), of norm 3.
+        let mut args: Vec<Value> = g.params.iter().map(|v| Value::new(&g.ty(*v).shape, vec![0.0; g.ty(*v).numel()])).collect();
+        args[0] = Value::scalar(1.0);
+        args[1] = Value::new(&[2], vec![1.5, 0.0]);
+        let out = run(&g, &args);
+        assert_close("norm", &out[layout.gradient_norm], &Value::scalar(3.0), 1e-12);
+        let moved = [&out[0], &out[1]].map(|v| v.data.clone()).concat();
+        [1.0 - moved[0], 1.5 - moved[1], 0.0 - moved[2]]
+    };
+    let close = |got: [f64; 3], want: [f64; 3]| {
+        assert!(got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-12), "{got:?} and {want:?}");
+    };
+    close(at(Clip::default(), [0, 0]), [2.0, 2.0, -1.0]);
+    close(at(Clip { norm: Some(1.5), value: None }, [0, 0]), [1.0, 1.0, -0.5]);
+    close(at(Clip { norm: Some(4.0), value: None }, [0, 0]), [2.0, 2.0, -1.0]);
+    // Each objective has a norm of its own: 2, and sqrt(5).
+    let of_two = 5f64.sqrt().recip();
+    close(at(Clip { norm: Some(1.0), value: None }, [0, 1]), [1.0, 2.0 * of_two, -of_two]);
+    close(at(Clip { norm: None, value: Some(1.25) }, [0, 0]), [1.25, 1.25, -1.0]);
+    close(at(Clip { norm: Some(1.5), value: Some(0.75) }, [0, 0]), [0.75, 0.75, -0.5]);
+}
+
+#[test]
 fn state_comes_first_and_keeps_its_types() {
     let f = objective(1.0);
     let adam = OptimizerKind::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 };
     let spec = StepSpec {
-        learned: vec![Learned { param: 1, gradient: 2, direction: Direction::Minimize }],
+        learned: vec![Learned { param: 1, gradient: 2, direction: Direction::Minimize, objective: 0 }],
         carried: vec![Carried { param: 2, next: 1 }],
         objective: 0,
         outputs: vec![],
-        optimizer: Optimizer { kind: adam, rate: 0.1, schedule: Schedule::default() },
+        optimizer: Optimizer { kind: adam, rate: 0.1, clip: Clip::default(), schedule: Schedule::default() },
         steps: 10,
     };
     let (g, layout) = step(&f, &spec).expect("fits");
@@ -184,13 +228,13 @@ fn state_comes_first_and_keeps_its_types() {
 #[test]
 fn specifications_that_do_not_fit_are_refused() {
     let f = objective(1.0);
-    let learned = |param, gradient| Learned { param, gradient, direction: Direction::Maximize };
+    let learned = |param, gradient| Learned { param, gradient, direction: Direction::Maximize, objective: 0 };
     let spec = |learned: Vec<Learned>, objective| StepSpec {
         learned,
         carried: vec![],
         objective,
         outputs: vec![],
-        optimizer: Optimizer { kind: OptimizerKind::Sgd, rate: 0.1, schedule: Schedule::default() },
+        optimizer: Optimizer { kind: OptimizerKind::Sgd, rate: 0.1, clip: Clip::default(), schedule: Schedule::default() },
         steps: 1,
     };
     let reason = |s: StepSpec| step(&f, &s).expect_err("does not fit").0;

@@ -40,7 +40,7 @@ pub struct NonFinite {
 ///
 /// Randomness is a function of the step's number, so restoring a snapshot and running the same steps gives the same bits.
 /// Arrays are known by name; their order has no meaning and files don't keep it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot(pub Vec<Param>);
 
 impl Snapshot {
@@ -137,6 +137,11 @@ pub fn element_name(name: &str, shape: &[usize], position: usize) -> String {
     }
     let index: Vec<String> = crate::data::unravel(position, shape).iter().map(ToString::to_string).collect();
     format!("{name}[{}]", index.join(", "))
+}
+
+/// The indices of an element, from 0; none for a scalar.
+pub fn index_of(position: usize, shape: &[usize]) -> Vec<usize> {
+    crate::data::unravel(position, shape)
 }
 
 #[cfg(test)]

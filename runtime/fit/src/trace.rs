@@ -129,6 +129,33 @@ impl Trace {
         })
     }
 
+    /// The trace that [`to_csv`](Self::to_csv) wrote, without its rows from `end` on, to which a fit that goes on from there adds.
+    ///
+    /// # Errors
+    /// A sentence on the first line that is none of a trace.
+    pub fn from_csv(text: &str, end: u64) -> Result<Self, String> {
+        let mut rows = Vec::new();
+        for (number, line) in text.lines().enumerate().skip(1) {
+            let cells: Vec<&str> = line.split(',').collect();
+            let row = match cells[..] {
+                [step, count, mean, sd, ..] => step.parse().ok().zip(count.parse::<u64>().ok()).zip(mean.parse().ok()).map(
+                    |((step, count), mean): ((u64, u64), f64)| {
+                        let sd = sd.parse::<f64>().unwrap_or(0.0);
+                        Row { step, count, mean, squares: sd * sd * count.saturating_sub(1) as f64 }
+                    },
+                ),
+                _ => None,
+            };
+            let row = row.ok_or_else(|| format!("line {} is no row of a trace", number + 1))?;
+            if row.step < end {
+                rows.push(row);
+            }
+        }
+        let stride = rows.iter().map(|r: &Row| r.count).max().unwrap_or(0);
+        let open = rows.pop_if(|r| r.count < stride);
+        Ok(Self { rows, open, stride })
+    }
+
     /// The trace as CSV: see [`TRACE_COLUMNS`] for its columns.
     pub fn to_csv(&self) -> String {
         let rows = self.rows();
@@ -235,6 +262,22 @@ mod tests {
         let rising = trace(5000, |i| 0.01 * i as f64 + noise(&mut rng));
         assert!(rising.verdict(1.0).unwrap().contains("still improving"));
         assert!(rising.verdict(-1.0).unwrap().contains("got worse"));
+    }
+
+    #[test]
+    fn a_trace_goes_on_from_its_text() {
+        let n = MAX_ROWS as u64 + 5;
+        let whole = trace(n, |i| (i % 7) as f64 / 3.0);
+        let part = Trace::from_csv(&trace(n - 4, |i| (i % 7) as f64 / 3.0).to_csv(), n - 4);
+        let mut again = part.unwrap();
+        (n - 4..n).for_each(|i| again.push(i, (i % 7) as f64 / 3.0));
+        let (a, b) = (whole.rows(), again.rows());
+        let close = |a: &Row, b: &Row| {
+            (a.step, a.count) == (b.step, b.count) && (a.mean - b.mean).abs() < 1e-12 && (a.squares - b.squares).abs() < 1e-12
+        };
+        assert!(a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| close(a, b)), "{:?} {:?}", a.last(), b.last());
+        assert_eq!(Trace::from_csv(&trace(9, |i| i as f64).to_csv(), 4).unwrap().to_csv(), trace(4, |i| i as f64).to_csv());
+        assert!(Trace::from_csv("step,steps\n1,x", 9).unwrap_err().contains("line 2"));
     }
 
     #[test]

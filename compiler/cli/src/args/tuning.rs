@@ -49,7 +49,7 @@ pub(crate) struct TuneArgs {
 }
 
 /// Tuning before a fit.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct FitTuneArgs {
     /// Tune the strategies first (see `ppl tune`), and fit with those that are picked
     #[arg(long)]

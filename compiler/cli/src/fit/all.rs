@@ -4,7 +4,7 @@
 //! draws are the same in every fit; they are listed once, under the table.
 
 use super::bounds::{FIELDS, Valued, with_error};
-use super::{Outcome, place, run, stop_on_interrupt, timing};
+use super::{Every, Outcome, Saver, Task, place, run, stop_on_interrupt, timing};
 use crate::args::FitArgs;
 use crate::model::{self, Model, Need};
 use crate::report::{self, Failure};
@@ -26,13 +26,14 @@ use std::time::Instant;
 pub(crate) fn command(args: &FitArgs) -> Result<(), Failure> {
     let mut cx = Cx::default();
     let begun = Instant::now();
-    let mut source = model::load(&args.model)?;
+    let path = args.model.clone().unwrap_or_default();
+    let mut source = model::load(&path)?;
     cx.record("parse", begun.elapsed());
     let shared = model::overrides(&mut source, &args.clauses, args.run.draws)?;
     let name = source.name.clone();
     let model = model::with_data(source, &args.data.data, Need::All).map_err(|(s, d)| Failure::program(&s.map, d))?;
     if model.fits() == 0 {
-        return Err(Failure::plain(model::no_fit(&args.model.display().to_string(), 0, 0)));
+        return Err(Failure::plain(model::no_fit(&path.display().to_string(), 0, 0)));
     }
     let places: Vec<Option<Place>> = (0..model.fits()).map(|k| place_of(args, &name, k)).collect();
     for p in places.iter().flatten() {
@@ -45,9 +46,15 @@ pub(crate) fn command(args: &FitArgs) -> Result<(), Failure> {
         cx.eliminations.clear();
         cx.divergences.clear();
         let (overrides, tuning) = tune::before_fit(&model, overrides, args)?;
-        let mut outcome = run(&model, &overrides, &args.run, args.quiet, Some(stop.clone()), &mut cx)?;
+        let by = [args.clauses.by.clone(), tuning.as_ref().map_or(Vec::new(), |t| t.forms.by.clone())].concat();
+        let mut one = args.clone();
+        one.clauses.fit = k;
+        let mut saver = place.clone().map(|p| Saver::new(p, &path, crate::saved::record(&one, &by)));
+        let every = args.checkpoint.as_deref().and_then(|t| Every::parse(t).ok());
+        let task = Task { quiet: args.quiet, stop: Some(stop.clone()), resumed: None, saver: saver.as_mut().map(|s| (s, every)) };
+        let mut outcome = run(&model, &overrides, &args.run, task, &mut cx)?;
         outcome.tuning = tuning;
-        let saved = place.as_ref().map(|p| outcome.save(p, &model, &args.model)).transpose()?;
+        let saved = saver.map(|mut s| s.save(&outcome, &model)).transpose().map_err(Failure::plain)?;
         done.push((outcome, saved));
         if stop.load(Ordering::Relaxed) {
             break;

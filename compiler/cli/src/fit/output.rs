@@ -1,16 +1,17 @@
 //! What a fit prints and saves.
 
-use super::bounds::{self, FIELDS, Valued};
+use super::bounds::{self, FIELDS, Valued, with_error};
 use super::{Fitted, Settings};
 use crate::engine::{Globals, INITIAL, Machine, evaluate};
 use crate::model::Model;
-use crate::report::{Failure, terminal_width};
+use crate::report::terminal_width;
 use crate::tune::Tuning;
 use ppl_core::{DType, Support, Ty};
 use ppl_diag::Diagnostic;
 use ppl_driver::check::{Evaluated, FitPlan, Global, Program, elaborate_expression};
 use ppl_driver::{Cx, lower_expression};
 use ppl_fit::data::Array;
+use ppl_fit::fit::{Point, Validation};
 use ppl_fit::rundir::{Place, RunFiles, write_run};
 use ppl_fit::step::Param;
 use ppl_fit::summary::{Draws, Summary, number};
@@ -23,6 +24,10 @@ use std::path::{Path, PathBuf};
 const SHOWN: usize = 6;
 /// Parameters that are printed.
 const SHOWN_PARAMETERS: usize = 12;
+/// Elements from which on a parameter is printed as its shape and norm.
+const LARGE: usize = 100;
+/// Elements from which on that is so in JSON.
+const LARGE_JSON: usize = 10_000;
 
 /// Everything a fit gives.
 #[derive(Clone, Debug)]
@@ -43,14 +48,22 @@ pub(crate) struct Outcome {
     pub(crate) objectives: Vec<Valued>,
     /// What else is reported.
     pub(crate) reports: Vec<Valued>,
-    /// The loop's outcome; parameters are unconstrained.
+    /// The loop's outcome, once it has begun; parameters are unconstrained.
     pub(crate) fitted: Fitted,
+    /// Whether it has not ended.
+    pub(crate) running: bool,
     /// Constrained parameters.
     pub(crate) parameters: Vec<Param>,
     /// Why it ended early.
     pub(crate) failure: Option<Diagnostic>,
     /// How its strategies were tuned, if they were.
     pub(crate) tuning: Option<Tuning>,
+    /// Which data were held out.
+    pub(crate) held_out: Option<Value>,
+    /// The objectives on them.
+    pub(crate) validation: Option<Validation>,
+    /// The unconstrained parameters with the best of these, where they are kept.
+    pub(crate) best: Option<Vec<Param>>,
 }
 
 /// The constrained parameters.
@@ -100,6 +113,58 @@ impl Outcome {
         shown.collect()
     }
 
+    /// `finished`, `stopped early`, ..
+    fn status(&self) -> &'static str {
+        if self.running { "running" } else { self.fitted.status() }
+    }
+
+    /// What the held-out data say, in two lines at most.
+    fn held_out_lines(&self) -> String {
+        let Some(v) = &self.validation else { return String::new() };
+        let when = |p: &Point| match p.epoch {
+            Some(e) if (e - e.round()).abs() < 1e-6 => format!("epoch {e:.0}"),
+            Some(e) if self.settings.epoch == Some(self.settings.validate_every) => format!("epoch {:.0}", e.floor()),
+            Some(_) | None => format!("step {}", p.step),
+        };
+        let value = |p: &Point| {
+            let (x, se) = p.values.first().copied().unwrap_or((f64::NAN, f64::NAN));
+            if se > 0.0 { format!("{} (se {})", with_error(x, se).0, with_error(x, se).1) } else { number(x) }
+        };
+        match (v.best(), v.points().last()) {
+            (Some(best), Some(last)) => {
+                let ended = if self.fitted.stopped { "stopped" } else { "ended" };
+                let kept = if self.best.is_some() { ", whose parameters are kept" } else { "" };
+                format!(
+                    "held out: best {} at {}{kept}, {} at {}, where it {ended}\n",
+                    value(best),
+                    when(best),
+                    value(last),
+                    when(last)
+                )
+            }
+            (None, Some(_)) => "held out: no value is finite\n".into(),
+            (_, None) => String::new(),
+        }
+    }
+
+    /// The same for programs.
+    fn held_out_json(&self) -> Value {
+        let Some(v) = &self.validation else { return Value::Null };
+        let point = |p: &Point| {
+            let values: Vec<Value> = p.values.iter().map(|(x, se)| json!({ "mean": x, "mcse": se })).collect();
+            json!({ "step": p.step, "epoch": p.epoch, "objectives": values })
+        };
+        json!({
+            "data": self.held_out,
+            "every": self.settings.validate_every,
+            "patience": v.patience(),
+            "evaluations": v.points().len(),
+            "best": v.best().map(point),
+            "last": v.points().last().map(point),
+            "kept": if self.best.is_some() { "best" } else { "last" },
+        })
+    }
+
     fn summary(&self) -> Summary {
         Summary::new(&self.draws, self.fitted.estimate)
     }
@@ -117,11 +182,12 @@ impl Outcome {
         let _ = writeln!(
             out,
             "{title}: {} steps in {} s ({} steps/s), {}",
-            f.trace.steps(),
+            f.ran,
             number(seconds),
             number(f.steps_per_second()),
-            f.status()
+            self.status()
         );
+        out += &self.held_out_lines();
         let all = self.valued();
         all.iter().for_each(|v| out += &v.lines());
         let parts = self.plan.goals.iter().flat_map(|g| &g.minibatches).filter(|m| m.epoch() > super::SAMPLE);
@@ -193,10 +259,14 @@ impl Outcome {
     /// The summary as JSON.
     pub(super) fn json_value(&self, saved: Option<&Path>) -> Value {
         let summary = self.summary().to_json();
-        let parameters: Map<String, Value> =
-            self.parameters.iter().map(|p| (p.name.clone(), nested(&Ty::float(p.shape.clone()), &p.values))).collect();
+        // The weights of a network are in the run's folder.
+        let value = |p: &Param| match p.values.len() {
+            0..LARGE_JSON => nested(&Ty::float(p.shape.clone()), &p.values),
+            _ => json!({ "shape": p.shape, "norm": norm(p) }),
+        };
+        let parameters: Map<String, Value> = self.parameters.iter().map(|p| (p.name.clone(), value(p))).collect();
         json!({
-            "status": self.fitted.status(),
+            "status": self.status(),
             "failure": self.failure.as_ref().map(|d| json!({ "code": d.code.0, "title": d.title })),
             "model": self.plan.model,
             "guide": self.plan.guide,
@@ -208,6 +278,7 @@ impl Outcome {
             "rows": summary["rows"],
             "draws": self.draws.len(),
             "undrawn": self.plan.undrawn,
+            "validation": self.held_out_json(),
             "parameters": parameters,
             "strategies": self.chosen.iter().map(strategy_json).collect::<Vec<_>>(),
             "tuning": self.tuning.as_ref().map(Tuning::json_value),
@@ -225,7 +296,7 @@ impl Outcome {
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn save(&self, place: &Place, model: &Model, path: &Path) -> Result<PathBuf, Failure> {
+    pub(crate) fn save(&self, place: &Place, model: &Model, path: &Path, command: &Value) -> Result<PathBuf, Diagnostic> {
         let text = model.source.map.get(model.source.id).map_or(String::new(), |f| f.text.to_string());
         let m = &self.settings.machine;
         let options = json!({
@@ -239,6 +310,8 @@ impl Outcome {
             "schedule": self.settings.optimizer.schedule,
             "particles": self.plan.particles,
             "steps": self.settings.steps,
+            "epoch": self.settings.epoch,
+            "validation": self.held_out_json(),
             "draws": self.settings.draws,
             "precision": m.precision.name(),
             "engine": if m.engine == crate::args::EngineName::Jit { "jit" } else { "interp" },
@@ -247,7 +320,7 @@ impl Outcome {
             "seconds": self.fitted.elapsed.as_secs_f64(),
         });
         let settings = ppl_fit::rundir::Settings {
-            status: self.fitted.status().to_string(),
+            status: self.status().to_string(),
             failure: self.failure.as_ref().map(|d| d.title.clone()),
             version: env!("CARGO_PKG_VERSION").to_string(),
             model: path.display().to_string(),
@@ -255,6 +328,7 @@ impl Outcome {
             seed: m.seed,
             next_step: self.fitted.next_step,
             data: model.bound.sources.clone(),
+            command: command.clone(),
             options: options.as_object().cloned().unwrap_or_default(),
             notes: self.fitted.notes.clone(),
         };
@@ -265,9 +339,11 @@ impl Outcome {
             state: &self.fitted.state,
             trace: &self.fitted.trace,
             summary: &summary,
+            validation: self.validation.as_ref(),
+            best: self.best.as_deref(),
             draws: (!self.draws.is_empty()).then_some(&self.draws),
         };
-        write_run(place, files).map_err(Failure::plain)
+        write_run(place, files)
     }
 }
 
@@ -275,9 +351,17 @@ fn strategy_json(c: &Chosen) -> Value {
     json!({ "choice": c.label, "dist": c.dist, "strategy": c.strategy, "why": c.why, "biased": c.biased })
 }
 
+/// The Euclidean norm.
+fn norm(p: &Param) -> f64 {
+    p.values.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
 fn show(p: &Param) -> String {
     if p.shape.is_empty() {
         return p.values.first().map_or(String::new(), |x| number(*x));
+    }
+    if p.values.len() >= LARGE {
+        return format!("shape {:?}, norm {}", p.shape, number(norm(p)));
     }
     let shown: Vec<String> = p.values.iter().take(SHOWN).map(|x| number(*x)).collect();
     let more = if p.values.len() > SHOWN { ", .." } else { "" };

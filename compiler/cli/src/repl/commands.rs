@@ -159,8 +159,9 @@ fn fit_line(session: &mut Session, rest: &str) -> Result<(), Failure> {
     let model = session.model(source)?;
     session.stop.store(false, Ordering::Relaxed);
     let run = RunArgs { seed: line.run.seed.or(Some(session.seed)), ..line.run };
-    let done = fit::run(&model, &overrides, &run, false, Some(session.stop.clone()), &mut Cx::default())?;
-    session.fitted.clone_from(&done.fitted.params);
+    let task = fit::Task { stop: Some(session.stop.clone()), ..fit::Task::default() };
+    let done = fit::run(&model, &overrides, &run, task, &mut Cx::default())?;
+    session.fitted.clone_from(done.best.as_ref().unwrap_or(&done.fitted.params));
     report::say(&done.text(None, false));
     match done.failure {
         Some(d) => Err(model.failure(vec![d])),

@@ -54,4 +54,20 @@ pub(super) const CODES: &[CodeInfo] = &[
         page: "The program was asked for a value that depends on a size which only data give, and no data are loaded. Give the data \
                with `--data`, or in a session with `:data`, or give the size alone: `--data '{\"N\": 10}'`.",
     },
+    CodeInfo {
+        code: Code("E0809"),
+        name: "the run has come to its end",
+        page: "`ppl fit --resume RUN` goes on with a run that was interrupted, failed or killed, up to the steps that it was begun \
+               with. This one has done them all. Say how many more: `ppl fit --resume RUN --steps 1000`, or `--epochs 10`.\n\n\
+               A learning-rate schedule that reaches to the end of the fit then reaches to the new end.",
+    },
+    CodeInfo {
+        code: Code("E0810"),
+        name: "can't be evaluated so",
+        page: "`ppl eval` evaluates estimates, numbers and arrays of numbers. `--out FILE` writes the elements of arrays, so some \
+               `--objective` must be one, such as an estimate for each datum: `[for n in N { elbo(digit() given { x: images[n] }, \
+               encode(images[n])) }]`.\n\n\
+               `--images 'EXPR=FILE.png'` draws an array `[n, H, W]` of numbers from 0, black, to 1, white, or `[n, H, W, 3]` of red, \
+               green and blue. Rows of pixels are not guessed to be squares: `reshape(x, 28, 28)` says so.",
+    },
 ];

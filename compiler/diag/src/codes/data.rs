@@ -108,4 +108,10 @@ pub(super) const CODES: &[CodeInfo] = &[
         page: "The saved file has other parameter names or shapes than the program: the model changed since the run, or the data has \
                other sizes. The notes list the differences.",
     },
+    CodeInfo {
+        code: Code("E0624"),
+        name: "other data than the run's",
+        page: "A run records the hash of every source of data. `ppl fit --resume` and `ppl eval` read the data again, and the bytes of \
+               one are no longer the same. That may be what you want; the numbers then are about other data than those of the fit.",
+    },
 ];

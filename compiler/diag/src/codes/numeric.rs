@@ -31,8 +31,30 @@ pub(super) const CODES: &[CodeInfo] = &[
         code: Code("E0704"),
         name: "an optimiser setting is out of range",
         page: "Learning rates are positive; decay rates (`momentum`, `beta1`, `beta2`, `rho`) lie in [0, 1); `eps` is not negative; \
-               fractions of a schedule are not negative.\n\n\
+               fractions of a schedule are not negative; `clip_norm` and `clip_value` are positive.\n\n\
                Known optimisers: `sgd`, `momentum`, `nesterov`, `adam`, `rmsprop`, `adagrad`; known schedules: `constant`, `cosine`, \
-               `exponential`, `linear`, each with an optional warm-up.",
+               `exponential`, `linear`, `step`, `polynomial`, each with an optional warm-up.",
+    },
+    CodeInfo {
+        code: Code("E0705"),
+        name: "epochs can't be counted",
+        page: "An epoch is a pass over the data of the minibatches that the objective loops over: with `minibatch(N, B)` it has \
+               `N / B` steps. Where nothing loops over a minibatch, each step sees all data, and where two minibatches are other \
+               fractions of their data there is no common epoch. Say how long the fit runs in steps.",
+    },
+    CodeInfo {
+        code: Code("E0706"),
+        name: "nothing to hold out",
+        page: "`validation 0.1` holds a tenth of the rows out: those of every data array whose first axis is the size that the \
+               minibatches loop over. There must be one such size, and no array may depend on it in another way. Data of any form can \
+               be held out in files of their own: `--validation images=validation.npy`.\n\n\
+               `patience` and `validate_every` are about held-out data, so they need some.",
+    },
+    CodeInfo {
+        code: Code("E0707"),
+        name: "parameters of each datum",
+        page: "A parameter's shape depends on the data, such as the location of a latent choice of each datum: there is none for data that \
+               the fit has not seen, so held-out data say nothing of it. Guides that compute from the datum (amortised ones) have \
+               parameters of their own shape: `z ~ normal(dot(w, y[n]), 1)`.",
     },
 ];

@@ -1,6 +1,6 @@
 //! Optimisers and learning-rate schedules as programs.
 
-use ppl_core::{Atom, Builder, Det, Prim};
+use ppl_core::{Atom, Builder, Det, Prim, ReduceOp};
 
 /// An update rule and its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,6 +60,20 @@ pub enum Shape {
         /// The factor at the end.
         to_fraction: f64,
     },
+    /// Multiplied by `rate` every `every` steps, all at once.
+    Step {
+        /// Factor for `every` steps.
+        rate: f64,
+        /// Steps for one factor; 0 counts as 1.
+        every: u64,
+    },
+    /// A power of what is left of the steps, from 1 to a fraction.
+    Polynomial {
+        /// The power.
+        power: f64,
+        /// The factor at the end.
+        to_fraction: f64,
+    },
 }
 
 /// A learning-rate schedule.
@@ -71,6 +85,15 @@ pub struct Schedule {
     pub warmup: u64,
 }
 
+/// Bounds on gradients, applied before the update rule sees them; the norm first.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Clip {
+    /// Largest Euclidean norm of the gradients of one objective.
+    pub norm: Option<f64>,
+    /// Largest magnitude of an element.
+    pub value: Option<f64>,
+}
+
 /// An optimiser with its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Optimizer {
@@ -78,6 +101,8 @@ pub struct Optimizer {
     pub kind: OptimizerKind,
     /// Base learning rate.
     pub rate: f64,
+    /// Bounds on gradients.
+    pub clip: Clip,
     /// How the rate changes with the step.
     pub schedule: Schedule,
 }
@@ -161,6 +186,18 @@ fn factor(b: &mut Builder<Det>, schedule: Schedule, s: Atom, total: u64) -> Opti
             let d = b.mul(Atom::float(to_fraction - 1.0), t);
             Some(b.add(Atom::float(1.0), d))
         }
+        Shape::Step { rate, every } => {
+            let n = b.div(after, Atom::float(every.max(1) as f64));
+            let n = b.un(Prim::Floor, n);
+            Some(b.prim(Prim::Pow, &[Atom::float(rate), n]))
+        }
+        Shape::Polynomial { power, to_fraction } => {
+            let t = course(b);
+            let left = b.sub(Atom::float(1.0), t);
+            let p = b.prim(Prim::Pow, &[left, Atom::float(power)]);
+            let p = b.mul(Atom::float(1.0 - to_fraction), p);
+            Some(b.add(Atom::float(to_fraction), p))
+        }
     };
     if schedule.warmup == 0 {
         return shape;
@@ -169,6 +206,55 @@ fn factor(b: &mut Builder<Det>, schedule: Schedule, s: Atom, total: u64) -> Opti
     let rise = b.add(s, Atom::float(1.0));
     let rise = b.div(rise, Atom::float(warmup));
     Some(b.select(warm, rise, shape.unwrap_or(Atom::float(1.0))))
+}
+
+/// The gradients within their bounds; `groups` says whose norm each counts to.
+pub(super) fn clipped(b: &mut Builder<Det>, clip: Clip, gradients: &[Atom], groups: &[usize]) -> Vec<Atom> {
+    let mut out = gradients.to_vec();
+    if let Some(bound) = clip.norm {
+        let mut seen: Vec<usize> = Vec::new();
+        for group in groups {
+            if seen.contains(group) {
+                continue;
+            }
+            seen.push(*group);
+            let own: Vec<usize> = (0..out.len()).filter(|i| groups[*i] == *group).collect();
+            let factor = shrink(b, bound, &own.iter().map(|i| gradients[*i]).collect::<Vec<_>>());
+            for i in own {
+                out[i] = b.mul(out[i], factor);
+            }
+        }
+    }
+    if let Some(bound) = clip.value {
+        for g in &mut out {
+            let below = b.prim(Prim::Min, &[*g, Atom::float(bound)]);
+            *g = b.prim(Prim::Max, &[below, Atom::float(-bound)]);
+        }
+    }
+    out
+}
+
+/// `min(1, bound / norm)` of all these together. The norm is taken relative to the largest element, so that no square overflows; a gradient that is not
+/// finite makes it NaN or leaves it 1, and is found.
+fn shrink(b: &mut Builder<Det>, bound: f64, gradients: &[Atom]) -> Atom {
+    let mut largest = Atom::float(f64::from(f32::MIN_POSITIVE));
+    for g in gradients {
+        let size = b.un(Prim::Abs, *g);
+        let axes: Vec<usize> = (0..b.ty(*g).rank()).collect();
+        let most = b.reduce(ReduceOp::Max, size, &axes);
+        largest = b.prim(Prim::Max, &[largest, most]);
+    }
+    let mut squares = Atom::float(0.0);
+    for g in gradients {
+        let part = b.div(*g, largest);
+        let square = b.un(Prim::Square, part);
+        let sum = b.sum_all(square);
+        squares = b.add(squares, sum);
+    }
+    let root = b.un(Prim::Sqrt, squares);
+    let norm = b.mul(largest, root);
+    let ratio = b.div(Atom::float(bound), norm);
+    b.prim(Prim::Min, &[ratio, Atom::float(1.0)])
 }
 
 /// What is subtracted from a parameter with gradient `g` (of what is minimised), and the new state.

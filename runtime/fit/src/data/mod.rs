@@ -28,6 +28,7 @@ mod raw;
 mod sha256;
 mod sizes;
 mod source;
+mod split;
 mod stored;
 mod table;
 #[cfg(test)]
@@ -41,11 +42,13 @@ use ppl_diag::{Code, Diagnostic, did_you_mean};
 
 pub use array::{Array, Values};
 pub use decl::{Constraint, DataDecl, DimDecl, Elem};
+pub use npy::npy_bytes;
 pub(crate) use raw::unravel;
 pub use sha256::sha256_hex;
 pub use sizes::DeferredDim;
 use source::Source;
 pub use source::SourceInfo;
+pub use split::{Rows, held_out};
 pub use stored::Stored;
 
 /// What [`bind`] is asked to do.
@@ -55,6 +58,9 @@ pub struct BindRequest<'a> {
     pub decls: &'a [DataDecl],
     /// The `--data` arguments: paths, `name=path`, or JSON text that starts with `{`.
     pub arguments: &'a [String],
+    /// Arguments of the same form that come after those: what they have counts where the others have nothing, such as the data of a fit when
+    /// some of them are replaced. A size that the arrays of the others tell is not taken from them.
+    pub behind: &'a [String],
     /// The folder of the model file, to which `from` is relative.
     pub model_dir: &'a Path,
     /// Sizes that the program itself fixes.
@@ -91,6 +97,13 @@ pub fn bind(request: BindRequest<'_>) -> Result<Bound, Vec<Diagnostic>> {
             }
         }
     }
+    binder.first = binder.sources.len();
+    for argument in request.behind {
+        match Source::from_argument(argument) {
+            Ok(source) => binder.sources.push(source),
+            Err(mut problems) => binder.unread.append(&mut problems),
+        }
+    }
     let given = binder.sources.len();
     for decl in request.decls {
         binder.bind_one(decl, given, &request);
@@ -100,7 +113,12 @@ pub fn bind(request: BindRequest<'_>) -> Result<Bound, Vec<Diagnostic>> {
 
 #[derive(Default)]
 struct Binder {
+    /// Those of the arguments, then those behind them, then files that the program names.
     sources: Vec<Source>,
+    /// Number of the first ones.
+    first: usize,
+    /// What can't be read of those behind them: an error where something is looked for there.
+    unread: Vec<Diagnostic>,
     /// Files named by declarations: position in `sources`, or nothing if it could not be read.
     from_files: BTreeMap<String, Option<usize>>,
     arrays: BTreeMap<String, Array>,
@@ -114,8 +132,17 @@ struct Binder {
 impl Binder {
     fn bind_one(&mut self, decl: &DataDecl, given: usize, request: &BindRequest<'_>) {
         let mut found = Vec::new();
-        for i in 0..given {
+        for i in 0..self.first {
             self.look(i, decl, &mut found);
+        }
+        if found.is_empty() && !self.told_by_arrays(decl, request.decls) {
+            if !self.unread.is_empty() {
+                self.problems.append(&mut self.unread);
+                self.unreadable = true;
+            }
+            for i in self.first..given {
+                self.look(i, decl, &mut found);
+            }
         }
         if let (true, Some(file), false) = (found.is_empty(), &decl.from, self.failed.contains(&decl.name)) {
             match self.program_file(decl, file, request.model_dir) {
@@ -153,6 +180,13 @@ impl Binder {
                 self.failed.insert(decl.name.clone());
             }
         }
+    }
+
+    /// Whether the first sources have an array of which this is the length of an axis.
+    fn told_by_arrays(&self, decl: &DataDecl, decls: &[DataDecl]) -> bool {
+        let is_axis = |d: &&DataDecl| d.dims.iter().any(|x| matches!(x, DimDecl::Named(n) if *n == decl.name));
+        let has = |d: &DataDecl| self.sources[..self.first].iter().any(|s| matches!(s.find(d), Ok(Some(_))));
+        decl.elem == Elem::Int && decl.dims.is_empty() && self.first > 0 && decls.iter().filter(is_axis).any(has)
     }
 
     fn look(&mut self, i: usize, decl: &DataDecl, found: &mut Vec<(usize, raw::Raw)>) {

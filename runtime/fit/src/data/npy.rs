@@ -45,6 +45,22 @@ pub(super) fn parse(bytes: Bytes) -> Result<Stored, String> {
     Ok(Stored { bytes, start, kind, width, big_endian, fortran, shape })
 }
 
+/// The bytes of an NPY file of 64-bit floats, row-major.
+pub fn npy_bytes(shape: &[usize], values: &[f64]) -> Vec<u8> {
+    let axes: Vec<String> = shape.iter().map(ToString::to_string).collect();
+    let comma = if axes.len() == 1 { "," } else { "" };
+    let mut header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({}{comma}), }}", axes.join(", "));
+    // The elements begin at a multiple of 64 bytes, as the format asks for.
+    let padding = 63 - (10 + header.len()) % 64;
+    header.extend(std::iter::repeat_n(' ', padding));
+    header.push('\n');
+    let mut out = b"\x93NUMPY\x01\x00".to_vec();
+    out.extend_from_slice(&(header.len() as u16).to_le_bytes());
+    out.extend_from_slice(header.as_bytes());
+    values.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes()));
+    out
+}
+
 /// The text behind `'name':` in the header's dictionary.
 fn field<'a>(header: &'a str, name: &str) -> Option<&'a str> {
     let at = header.find(&format!("'{name}'")).or_else(|| header.find(&format!("\"{name}\"")))?;
@@ -115,6 +131,18 @@ pub(super) mod tests {
         assert_eq!(one("|u1", &[200]), Cell::Int(200));
         assert_eq!(one("|b1", &[1]), Cell::Bool(true));
         assert_eq!(one("<f8", &f64::NAN.to_le_bytes()), Cell::Missing);
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for shape in [&[3][..], &[3, 1], &[1, 1, 3]] {
+            let bytes = npy_bytes(shape, &[0.5, -1.0, 1e300]);
+            let start = bytes.len() - 24;
+            assert_eq!(start % 64, 0);
+            let array = parsed(bytes).unwrap();
+            assert_eq!((array.shape.as_slice(), array.start, array.is_native()), (shape, start, true));
+            assert_eq!(cells(&array), [Cell::Real(0.5), Cell::Real(-1.0), Cell::Real(1e300)]);
+        }
     }
 
     #[test]

@@ -61,6 +61,9 @@ impl fmt::Debug for Bytes {
 #[cfg(unix)]
 const LARGE: usize = 4 << 30;
 
+/// Bytes of rows that are copied to memory and not to a file.
+const IN_MEMORY: usize = 256 << 20;
+
 /// An array in the bytes of a file; elements are decoded when they are asked for.
 #[derive(Clone, Debug)]
 pub struct Stored {
@@ -111,6 +114,30 @@ impl Stored {
             // A hint: without it everything works, only slower.
             let _ = m.advise(memmap2::Advice::Random);
         }
+    }
+
+    /// These rows along the first axis, in memory or, where they are many, in a file without a name, so that the system may take their memory.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn rows(&self, rows: &[usize]) -> std::io::Result<Stored> {
+        let width = self.shape.iter().skip(1).product::<usize>() * self.width;
+        let bytes = width * rows.len();
+        let mut map = if bytes > IN_MEMORY {
+            let file = tempfile::tempfile()?;
+            file.set_len(bytes as u64)?;
+            // SAFETY: nobody else knows the file, so nobody shortens it.
+            unsafe { memmap2::MmapMut::map_mut(&file) }?
+        } else {
+            memmap2::MmapMut::map_anon(bytes.max(1))?
+        };
+        let elements = self.elements();
+        for (to, from) in map.chunks_exact_mut(width.max(1)).zip(rows) {
+            to.copy_from_slice(&elements[from * width..(from + 1) * width]);
+        }
+        let shape = std::iter::once(rows.len()).chain(self.shape.iter().skip(1).copied()).collect();
+        let map = Bytes::Mapped(Arc::new(map.make_read_only()?));
+        Ok(Stored { bytes: map, start: 0, shape, ..self.clone() })
     }
 
     /// What keeps [`Self::elements`] alive.

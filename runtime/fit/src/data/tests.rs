@@ -41,7 +41,7 @@ impl World {
 
     fn bind(&self) -> Result<Bound, Vec<Diagnostic>> {
         let (decls, arguments, model_dir) = (&self.decls[..], &self.arguments[..], self.folder.path());
-        bind(BindRequest { decls, arguments, model_dir, known_sizes: &self.known })
+        bind(BindRequest { decls, arguments, behind: &[], model_dir, known_sizes: &self.known })
     }
 
     fn errors(&self) -> Vec<Diagnostic> {

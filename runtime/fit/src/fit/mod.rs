@@ -1,14 +1,18 @@
-//! The fit loop: runs of native steps, a trace, a progress bar, and a stop at the first number that is not finite.
+//! The fit loop: runs of native steps, a trace, progress, what is done between runs, and a stop at the first number that is not finite.
 
-use std::io::IsTerminal;
+mod progress;
+mod validation;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ppl_diag::{Code, Diagnostic, Span};
 
 use crate::optim::Direction;
+use progress::Progress;
+pub use validation::{Point, VALIDATION_COLUMNS, Validation};
+
 use crate::step::{NonFinite, Param, Snapshot, Step, StepFault};
 use crate::trace::{Estimate, Trace};
 
@@ -30,12 +34,76 @@ pub struct FitOptions {
     pub stop: Option<Arc<AtomicBool>>,
     /// Wanted time between two updates of the progress bar. Results don't depend on it.
     pub update_every: Duration,
+    /// Steps of an epoch, where there is such a thing.
+    pub epoch: Option<f64>,
+    /// The objective of the steps before the first.
+    pub before: Trace,
+}
+
+/// What is done between runs of steps, such as validation. Results of the steps don't depend on it.
+pub trait Watch {
+    /// The step before which it wants to be called next, at the latest; `at` is the present one.
+    fn next(&mut self, at: u64) -> u64;
+
+    /// Called before step `at`, and after the last one. Tells whether the fit ends here.
+    ///
+    /// # Errors
+    /// What keeps it from its task; the fit ends there.
+    fn visit(&mut self, now: &Now<'_>) -> Result<Verdict, Diagnostic>;
+
+    /// The latest value on held-out data, to be shown.
+    fn validation(&self) -> Option<f64> {
+        None
+    }
+}
+
+/// A moment between two steps.
+pub struct Now<'a> {
+    /// The next step.
+    pub at: u64,
+    /// Whether there is no next step.
+    pub last: bool,
+    /// The step, in the state after those before.
+    pub step: &'a dyn Step,
+    /// The objective so far.
+    pub trace: &'a Trace,
+    /// Wall-clock time so far.
+    pub elapsed: Duration,
+}
+
+/// Whether a fit goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It does.
+    GoOn,
+    /// It ends early, as it was asked to.
+    Stop,
+}
+
+/// Nothing is done.
+impl Watch for () {
+    fn next(&mut self, _: u64) -> u64 {
+        u64::MAX
+    }
+
+    fn visit(&mut self, _: &Now<'_>) -> Result<Verdict, Diagnostic> {
+        Ok(Verdict::GoOn)
+    }
 }
 
 impl FitOptions {
     /// `steps` steps from the first one, ten updates of the progress bar a second.
     pub fn new(steps: u64, direction: Direction) -> Self {
-        Self { start: 0, steps, direction, quiet: false, stop: None, update_every: Duration::from_millis(100) }
+        Self {
+            start: 0,
+            steps,
+            direction,
+            quiet: false,
+            stop: None,
+            update_every: Duration::from_millis(100),
+            epoch: None,
+            before: Trace::default(),
+        }
     }
 }
 
@@ -53,7 +121,7 @@ pub struct FitFailure {
 }
 
 /// What a fit gives, also where it failed or was interrupted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct FitOutcome {
     /// The parameters after the last good step.
     pub params: Vec<Param>,
@@ -61,6 +129,8 @@ pub struct FitOutcome {
     pub state: Snapshot,
     /// Number of the next step, had there been one.
     pub next_step: u64,
+    /// Number of good steps of this run, which may have gone on from another one.
+    pub ran: u64,
     /// The objective of every good step.
     pub trace: Trace,
     /// The objective over the last part; none if no step was run.
@@ -71,6 +141,8 @@ pub struct FitOutcome {
     pub failure: Option<FitFailure>,
     /// Whether `stop` ended it.
     pub interrupted: bool,
+    /// Whether what watched it ended it.
+    pub stopped: bool,
     /// Wall-clock time.
     pub elapsed: Duration,
 }
@@ -78,29 +150,35 @@ pub struct FitOutcome {
 impl FitOutcome {
     /// Good steps per second of wall-clock time.
     pub fn steps_per_second(&self) -> f64 {
-        self.trace.steps() as f64 / self.elapsed.as_secs_f64().max(1e-9)
+        self.ran as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 
-    /// `finished`, `interrupted` or `failed`.
+    /// `finished`, `stopped early`, `interrupted` or `failed`.
     pub fn status(&self) -> &'static str {
-        match (&self.failure, self.interrupted) {
-            (Some(_), _) => "failed",
-            (None, true) => "interrupted",
-            (None, false) => "finished",
+        match (&self.failure, self.interrupted, self.stopped) {
+            (Some(_), _, _) => "failed",
+            (None, true, _) => "interrupted",
+            (None, false, true) => "stopped early",
+            (None, false, false) => "finished",
         }
     }
 }
 
 /// Runs the steps. `step` is left in the state after the last good one.
 pub fn fit(step: &mut dyn Step, options: &FitOptions) -> FitOutcome {
+    fit_watched(step, options, &mut ())
+}
+
+/// Runs the steps, and between them what `watch` asks for.
+pub fn fit_watched(step: &mut dyn Step, options: &FitOptions, watch: &mut dyn Watch) -> FitOutcome {
     let began = Instant::now();
-    let bar = progress_bar(options);
+    let mut progress = Progress::new(options);
     let end = options.start.saturating_add(options.steps);
-    let mut trace = Trace::default();
+    let mut trace = options.before.clone();
     let mut at = options.start;
     let mut good = step.snapshot();
     let mut failure = None;
-    let mut interrupted = false;
+    let (mut interrupted, mut stopped) = (false, false);
     let mut chunk = 1usize;
     let mut out = Vec::new();
     while at < end {
@@ -108,7 +186,8 @@ pub fn fit(step: &mut dyn Step, options: &FitOptions) -> FitOutcome {
             interrupted = true;
             break;
         }
-        let n = chunk.min(usize::try_from(end - at).unwrap_or(usize::MAX));
+        let until = watch.next(at).clamp(at + 1, end);
+        let n = chunk.min(usize::try_from(until - at).unwrap_or(usize::MAX));
         out.clear();
         out.resize(n, 0.0);
         let chunk_began = Instant::now();
@@ -132,24 +211,38 @@ pub fn fit(step: &mut dyn Step, options: &FitOptions) -> FitOutcome {
         (at..).zip(&out).for_each(|(s, &x)| trace.push(s, x));
         at += n as u64;
         good = step.snapshot();
-        report(&bar, &trace, at - options.start, began);
         // A snapshot costs time too: at most a tenth of it.
         let overhead = chunk_began.elapsed().saturating_sub(run_time);
+        let verdict = watch.visit(&Now { at, last: at >= end, step: &*step, trace: &trace, elapsed: began.elapsed() });
+        match verdict {
+            Ok(Verdict::GoOn) => {}
+            Ok(Verdict::Stop) => {
+                stopped = at < end;
+                break;
+            }
+            Err(diagnostic) => {
+                failure = Some(FitFailure { step: at, objective: None, non_finite: Vec::new(), diagnostic });
+                break;
+            }
+        }
+        progress.show(&trace, at, watch.validation());
         let target = options.update_every.max(overhead * 10).as_secs_f64();
         let wanted = n as f64 * target / run_time.as_secs_f64().max(1e-9);
-        chunk = (wanted as usize).clamp(1, MAX_CHUNK).min(n.saturating_mul(4));
+        chunk = (wanted as usize).clamp(1, MAX_CHUNK).min(chunk.saturating_mul(4));
     }
-    bar.finish_and_clear();
+    progress.end();
     let notes = trace.verdict(options.direction.sign()).into_iter().filter(|_| failure.is_none()).collect();
     FitOutcome {
         params: step.params(),
         state: step.snapshot(),
         next_step: at,
+        ran: at - options.start,
         estimate: trace.estimate(),
         trace,
         notes,
         failure,
         interrupted,
+        stopped,
         elapsed: began.elapsed(),
     }
 }
@@ -254,31 +347,6 @@ fn describe(step: u64, objective: Option<f64>, non_finite: &[NonFinite], fault: 
     } else {
         d.help("try a smaller learning rate, a warm-up, or more particles")
     }
-}
-
-fn progress_bar(options: &FitOptions) -> ProgressBar {
-    let target = if options.quiet || !std::io::stderr().is_terminal() {
-        ProgressDrawTarget::hidden()
-    } else {
-        ProgressDrawTarget::stderr_with_hz(20)
-    };
-    let bar = ProgressBar::with_draw_target(Some(options.steps), target);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} steps  {msg}") {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar
-}
-
-fn report(bar: &ProgressBar, trace: &Trace, done: u64, began: Instant) {
-    if bar.is_hidden() {
-        return;
-    }
-    let seconds = began.elapsed().as_secs_f64();
-    let rate = done as f64 / seconds.max(1e-9);
-    let left = bar.length().unwrap_or(done).saturating_sub(done) as f64 / rate.max(1e-9);
-    let objective = trace.recent().map_or_else(String::new, crate::summary::number);
-    bar.set_message(format!("objective {objective}  {} steps/s  {left:.0} s left", crate::summary::number(rate)));
-    bar.set_position(done);
 }
 
 #[cfg(test)]

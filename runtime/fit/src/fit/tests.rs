@@ -198,12 +198,14 @@ fn a_failed_run_is_saved_and_resumes_to_the_same_bits() {
         seed: 0,
         next_step: outcome.next_step,
         data: vec![],
+        command: serde_json::Value::Null,
         options: serde_json::Map::new(),
         notes: outcome.notes.clone(),
     };
     let summary = Summary { objective: outcome.estimate, ..Summary::default() };
     let (params, state, trace) = (&outcome.params[..], &outcome.state, &outcome.trace);
-    let files = RunFiles { settings: &settings, params, state, trace, summary: &summary, draws: None };
+    let files =
+        RunFiles { settings: &settings, params, state, trace, summary: &summary, validation: None, best: None, draws: None };
     let place = Place::Next { root: root.path().into(), model: "m".into() };
     let folder = write_run(&place, files).unwrap();
 

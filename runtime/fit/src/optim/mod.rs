@@ -12,6 +12,9 @@
 //! | rmsprop(rho, eps) | v = rho v + (1 - rho) g^2; x -= lr g / (sqrt(v) + eps) | Tieleman & Hinton 2012 |
 //! | adagrad(eps) | v = v + g^2; x -= lr g / (sqrt(v) + eps) | Duchi, Hazan & Singer 2011 |
 //!
+//! Before that the gradients may be clipped: `clip_norm = c` multiplies all gradients of an objective by `min(1, c / norm)`, `norm` being the
+//! Euclidean norm of all of them together (Pascanu, Mikolov & Bengio 2013), then `clip_value = c` takes each element into `[-c, c]`.
+//!
 //! State starts at 0. The compiled step uses the same formulas in the same order of operations; [`OptimizerState::update`] is
 //! what its tests and the interpreter compare with.
 
@@ -64,6 +67,15 @@ pub enum OptimizerKind {
     },
 }
 
+/// Bounds on gradients, applied before the update rule sees them; the norm first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Clip {
+    /// Largest Euclidean norm of the gradients of one objective.
+    pub norm: Option<f64>,
+    /// Largest magnitude of an element.
+    pub value: Option<f64>,
+}
+
 /// An optimiser with its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OptimizerSpec {
@@ -71,6 +83,9 @@ pub struct OptimizerSpec {
     pub kind: OptimizerKind,
     /// Base learning rate.
     pub rate: f64,
+    /// Bounds on gradients.
+    #[serde(default)]
+    pub clip: Clip,
     /// How the rate changes.
     pub schedule: Schedule,
 }
@@ -106,6 +121,25 @@ const TABLE: calls::Table = &[
     ("adagrad", &[("rate", 1e-2), ("eps", 1e-10)]),
 ];
 
+/// Settings that every optimiser takes.
+const CLIPS: [&str; 2] = ["clip_norm", "clip_value"];
+
+impl Clip {
+    /// Bounds the gradients of one objective.
+    pub fn apply(&self, gradients: &mut [Vec<f64>]) {
+        if let Some(bound) = self.norm {
+            // Relative to the largest element, so that no square overflows; what is not finite stays so.
+            let largest = gradients.iter().flatten().fold(f64::from(f32::MIN_POSITIVE), |m, g| m.max(g.abs()));
+            let norm = largest * gradients.iter().flatten().map(|g| (g / largest) * (g / largest)).sum::<f64>().sqrt();
+            let factor = (bound / norm).min(1.0);
+            gradients.iter_mut().flatten().for_each(|g| *g *= factor);
+        }
+        if let Some(bound) = self.value {
+            gradients.iter_mut().flatten().for_each(|g| *g = g.clamp(-bound, bound));
+        }
+    }
+}
+
 impl OptimizerSpec {
     /// The names of all optimisers.
     pub fn names() -> impl Iterator<Item = &'static str> {
@@ -118,7 +152,17 @@ impl OptimizerSpec {
     /// # Errors
     /// `E0704` for an unknown name or argument, one given twice, or one out of range. The label is for the caller to add.
     pub fn from_call(name: &str, positional: &[f64], named: &[(&str, f64)]) -> Result<Self, Diagnostic> {
-        let value = calls::arguments("optimiser", TABLE, name, positional, named)?;
+        // Every optimiser takes the bounds, by name only.
+        let (bounds, named): (Vec<_>, Vec<_>) = named.iter().copied().partition(|(k, _)| CLIPS.contains(k));
+        let value = calls::arguments("optimiser", TABLE, name, positional, &named)
+            .map_err(|d| if named.is_empty() { d } else { d.note(format!("every optimiser also takes {}", CLIPS.join(", "))) })?;
+        let mut clip = Clip::default();
+        for (key, bound) in bounds {
+            let slot = if key == CLIPS[0] { &mut clip.norm } else { &mut clip.value };
+            if slot.replace(bound).is_some() {
+                return Err(Diagnostic::error(Code("E0704"), format!("`{key}` of `{name}` is given twice")));
+            }
+        }
         let kind = match name {
             "sgd" => OptimizerKind::Sgd,
             "momentum" => OptimizerKind::Momentum { mu: value("mu"), nesterov: false },
@@ -127,7 +171,7 @@ impl OptimizerSpec {
             "rmsprop" => OptimizerKind::RmsProp { rho: value("rho"), eps: value("eps") },
             _ => OptimizerKind::AdaGrad { eps: value("eps") },
         };
-        let spec = Self { kind, rate: value("rate"), schedule: Schedule::default() };
+        let spec = Self { kind, rate: value("rate"), clip, schedule: Schedule::default() };
         spec.check()?;
         Ok(spec)
     }
@@ -150,7 +194,11 @@ impl OptimizerSpec {
             OptimizerKind::RmsProp { rho, eps: e } => decay("rho", rho).or_else(|| eps(e)),
             OptimizerKind::AdaGrad { eps: e } => eps(e),
         };
-        match rate.or_else(of_kind).or_else(|| self.schedule.problem()) {
+        let bound = |name: &str, x: Option<f64>| {
+            x.filter(|x| !(*x > 0.0 && x.is_finite())).map(|x| format!("`{name}` must be a positive number, not {x}"))
+        };
+        let clip = || bound(CLIPS[0], self.clip.norm).or_else(|| bound(CLIPS[1], self.clip.value));
+        match rate.or_else(of_kind).or_else(clip).or_else(|| self.schedule.problem()) {
             Some(problem) => Err(Diagnostic::error(Code("E0704"), problem)),
             None => Ok(()),
         }
@@ -176,13 +224,19 @@ impl fmt::Display for OptimizerSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rate = self.rate;
         match self.kind {
-            OptimizerKind::Sgd => write!(f, "sgd({rate:?})"),
-            OptimizerKind::Momentum { mu, nesterov: false } => write!(f, "momentum({rate:?}, {mu:?})"),
-            OptimizerKind::Momentum { mu, nesterov: true } => write!(f, "nesterov({rate:?}, {mu:?})"),
-            OptimizerKind::Adam { beta1, beta2, eps } => write!(f, "adam({rate:?}, {beta1:?}, {beta2:?}, {eps:?})"),
-            OptimizerKind::RmsProp { rho, eps } => write!(f, "rmsprop({rate:?}, {rho:?}, {eps:?})"),
-            OptimizerKind::AdaGrad { eps } => write!(f, "adagrad({rate:?}, {eps:?})"),
+            OptimizerKind::Sgd => write!(f, "sgd({rate:?}"),
+            OptimizerKind::Momentum { mu, nesterov: false } => write!(f, "momentum({rate:?}, {mu:?}"),
+            OptimizerKind::Momentum { mu, nesterov: true } => write!(f, "nesterov({rate:?}, {mu:?}"),
+            OptimizerKind::Adam { beta1, beta2, eps } => write!(f, "adam({rate:?}, {beta1:?}, {beta2:?}, {eps:?}"),
+            OptimizerKind::RmsProp { rho, eps } => write!(f, "rmsprop({rate:?}, {rho:?}, {eps:?}"),
+            OptimizerKind::AdaGrad { eps } => write!(f, "adagrad({rate:?}, {eps:?}"),
+        }?;
+        for (name, bound) in CLIPS.iter().zip([self.clip.norm, self.clip.value]) {
+            if let Some(x) = bound {
+                write!(f, ", {name} = {x:?}")?;
+            }
         }
+        f.write_str(")")
     }
 }
 
@@ -199,7 +253,7 @@ impl OptimizerState {
         Self { slots: vec![zeros; spec.state_names().len()] }
     }
 
-    /// One update of `params` by the gradient of the objective, at `step` (from 0) of `total`.
+    /// One update of `params` by the gradient of one objective, at `step` (from 0) of `total`.
     ///
     /// `gradients` has one array a parameter, of the same length.
     pub fn update(
@@ -213,7 +267,9 @@ impl OptimizerState {
     ) {
         let lr = spec.learning_rate(step, total);
         let updates = step as f64 + 1.0;
-        for (p, (param, gradient)) in params.iter_mut().zip(gradients).enumerate() {
+        let mut gradients = gradients.to_vec();
+        spec.clip.apply(&mut gradients);
+        for (p, (param, gradient)) in params.iter_mut().zip(&gradients).enumerate() {
             for (i, (x, &g)) in param.values.iter_mut().zip(gradient).enumerate() {
                 let g = -direction.sign() * g;
                 let mut slot = |k: usize, f: &dyn Fn(f64) -> f64| {

@@ -8,6 +8,8 @@
 //! | cosine(f) | f + (1 - f) (1 + cos(pi t)) / 2 (Loshchilov & Hutter 2017, without restarts) |
 //! | exponential(r, n) | r ^ (s / n) |
 //! | linear(f) | 1 + (f - 1) t |
+//! | step(r, n) | r ^ floor(s / n) |
+//! | polynomial(p, f) | f + (1 - f) (1 - t) ^ p |
 //!
 //! A warm-up of `W` steps multiplies by `min(1, (s + 1) / W)`; the schedule itself then counts the remaining steps.
 
@@ -22,6 +24,8 @@ const TABLE: calls::Table = &[
     ("cosine", &[("to_fraction", 0.0), ("warmup", 0.0)]),
     ("exponential", &[("rate", 0.5), ("every", 1000.0), ("warmup", 0.0)]),
     ("linear", &[("to_fraction", 0.0), ("warmup", 0.0)]),
+    ("step", &[("rate", 0.5), ("every", 1000.0), ("warmup", 0.0)]),
+    ("polynomial", &[("power", 2.0), ("to_fraction", 0.0), ("warmup", 0.0)]),
 ];
 
 /// How the learning rate changes with the step.
@@ -45,6 +49,20 @@ pub enum Shape {
     },
     /// A straight line from the base rate to a fraction of it.
     Linear {
+        /// The fraction reached at the end.
+        to_fraction: f64,
+    },
+    /// Multiplied by `rate` every `every` steps, all at once.
+    Step {
+        /// Factor for `every` steps.
+        rate: f64,
+        /// Steps for one factor.
+        every: u64,
+    },
+    /// A power of what is left of the steps, from the base rate to a fraction of it.
+    Polynomial {
+        /// The power; 1 is a straight line.
+        power: f64,
         /// The fraction reached at the end.
         to_fraction: f64,
     },
@@ -76,6 +94,8 @@ impl Schedule {
             "cosine" => Shape::Cosine { to_fraction: value("to_fraction") },
             "exponential" => Shape::Exponential { rate: value("rate"), every: steps("every")? },
             "linear" => Shape::Linear { to_fraction: value("to_fraction") },
+            "step" => Shape::Step { rate: value("rate"), every: steps("every")? },
+            "polynomial" => Shape::Polynomial { power: value("power"), to_fraction: value("to_fraction") },
             _ => Shape::Constant,
         };
         let schedule = Self { shape, warmup: steps("warmup")? };
@@ -97,19 +117,26 @@ impl Schedule {
             Shape::Cosine { to_fraction: f } => f + (1.0 - f) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos()),
             Shape::Exponential { rate, every } => rate.powf(s / every.max(1) as f64),
             Shape::Linear { to_fraction: f } => 1.0 + (f - 1.0) * t,
+            Shape::Step { rate, every } => rate.powf((s / every.max(1) as f64).floor()),
+            Shape::Polynomial { power, to_fraction: f } => f + (1.0 - f) * (1.0 - t).powf(power),
         }
     }
 
     /// What is out of range, if anything.
     pub(super) fn problem(&self) -> Option<String> {
-        let (name, value) = match self.shape {
+        let fraction = |x: f64| ("to_fraction", x, x.is_finite() && x >= 0.0);
+        let positive = |name: &'static str, x: f64| (name, x, x.is_finite() && x > 0.0);
+        let checked = match self.shape {
             Shape::Constant => return None,
-            Shape::Cosine { to_fraction } | Shape::Linear { to_fraction } => ("to_fraction", to_fraction),
-            Shape::Exponential { every: 0, .. } => return Some("`every` must be at least 1 step".into()),
-            Shape::Exponential { rate, .. } => ("rate", rate),
+            Shape::Exponential { every: 0, .. } | Shape::Step { every: 0, .. } => {
+                return Some("`every` must be at least 1 step".into());
+            }
+            Shape::Cosine { to_fraction } | Shape::Linear { to_fraction } => vec![fraction(to_fraction)],
+            Shape::Exponential { rate, .. } | Shape::Step { rate, .. } => vec![positive("rate", rate)],
+            Shape::Polynomial { power, to_fraction } => vec![positive("power", power), fraction(to_fraction)],
         };
-        let valid = value.is_finite() && (value > 0.0 || (value == 0.0 && name == "to_fraction"));
-        (!valid).then(|| format!("`{name}` of the schedule must be a positive number, not {value}"))
+        let bad = checked.iter().find(|(_, _, valid)| !valid);
+        bad.map(|(name, value, _)| format!("`{name}` of the schedule must be a positive number, not {value}"))
     }
 }
 
@@ -127,6 +154,10 @@ mod tests {
         assert!((at(Shape::Exponential { rate: 0.5, every: 10 }, 30) - 0.125).abs() < 1e-12);
         assert_eq!(at(Shape::Linear { to_fraction: 0.0 }, 25), 0.75);
         assert_eq!(at(Shape::Linear { to_fraction: 0.5 }, 1000), 0.5, "beyond the end it stays");
+        let steps = Shape::Step { rate: 0.5, every: 10 };
+        assert_eq!([0, 9, 10, 19, 20, 30].map(|s| at(steps, s)), [1.0, 1.0, 0.5, 0.5, 0.25, 0.125]);
+        let square = Shape::Polynomial { power: 2.0, to_fraction: 0.2 };
+        assert_eq!([0, 50, 100].map(|s| at(square, s)), [1.0, 0.2 + 0.8 * 0.25, 0.2]);
     }
 
     #[test]
@@ -134,8 +165,16 @@ mod tests {
         let s = Schedule::from_call("exponential", &[0.9], &[("warmup", 10.0)]).unwrap();
         assert_eq!(s, Schedule { shape: Shape::Exponential { rate: 0.9, every: 1000 }, warmup: 10 });
         assert_eq!(Schedule::from_call("constant", &[], &[]).unwrap(), Schedule::default());
-        for (name, args) in [("cosin", &[][..]), ("cosine", &[-0.1]), ("exponential", &[0.5, 0.5]), ("exponential", &[0.5, 0.0])]
-        {
+        for (name, args) in [
+            ("cosin", &[][..]),
+            ("cosine", &[-0.1]),
+            ("exponential", &[0.5, 0.5]),
+            ("exponential", &[0.5, 0.0]),
+            ("step", &[0.5, 0.0]),
+            ("step", &[0.0]),
+            ("polynomial", &[0.0]),
+            ("polynomial", &[1.0, -1.0]),
+        ] {
             assert_eq!(Schedule::from_call(name, args, &[]).unwrap_err().code.0, "E0704", "{name}{args:?}");
         }
     }

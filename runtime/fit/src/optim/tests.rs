@@ -37,6 +37,33 @@ fn updates_computed_by_hand() {
 }
 
 #[test]
+fn clipped_updates_computed_by_hand() {
+    let clipped = |named: &[(&str, f64)]| {
+        let spec = OptimizerSpec::from_call("sgd", &[1.0], named).unwrap();
+        let mut params =
+            [("x", vec![0.0, 0.0]), ("y", vec![0.0])].map(|(n, v)| Param { name: n.into(), shape: vec![v.len()], values: v });
+        let mut state = OptimizerState::new(&spec, &params);
+        state.update(&spec, Direction::Minimize, &mut params, &[vec![-2.0, 1.0], vec![2.0]], 0, 1);
+        params.iter().flat_map(|p| p.values.clone()).collect::<Vec<f64>>()
+    };
+    // The norm is 3.
+    close(&clipped(&[("clip_norm", 1.5)]), &[1.0, -0.5, -1.0]);
+    close(&clipped(&[("clip_norm", 3.5)]), &[2.0, -1.0, -2.0]);
+    close(&clipped(&[("clip_value", 1.25)]), &[1.25, -1.0, -1.25]);
+    // The norm first.
+    close(&clipped(&[("clip_value", 0.75), ("clip_norm", 1.5)]), &[0.75, -0.5, -0.75]);
+    let mut huge = vec![vec![3e200], vec![4e200]];
+    Clip { norm: Some(5.0), value: None }.apply(&mut huge);
+    close(&huge.concat(), &[3.0, 4.0]);
+    let mut none = vec![vec![0.0]];
+    Clip { norm: Some(5.0), value: Some(1.0) }.apply(&mut none);
+    close(&none.concat(), &[0.0]);
+    let mut infinite = vec![vec![f64::INFINITY, 1.0]];
+    Clip { norm: Some(5.0), value: None }.apply(&mut infinite);
+    assert!(infinite[0].iter().any(|g| !g.is_finite()), "a gradient that is not finite is not hidden");
+}
+
+#[test]
 fn every_optimiser_descends_a_parabola_both_ways() {
     for name in OptimizerSpec::names() {
         let spec = OptimizerSpec {
@@ -66,6 +93,9 @@ fn calls_print_as_they_are_written() {
         let json = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<OptimizerSpec>(&json).unwrap(), spec);
     }
+    let spec = OptimizerSpec::from_call("adam", &[0.1], &[("clip_norm", 10.0), ("clip_value", 0.5)]).unwrap();
+    assert_eq!(spec.to_string(), "adam(0.1, 0.9, 0.999, 1e-8, clip_norm = 10.0, clip_value = 0.5)");
+    assert_eq!(serde_json::from_str::<OptimizerSpec>(&serde_json::to_string(&spec).unwrap()).unwrap(), spec);
     let spec = OptimizerSpec::from_call("adam", &[], &[("lr", 0.5), ("beta2", 0.9)]).unwrap();
     assert_eq!(spec.kind, OptimizerKind::Adam { beta1: 0.9, beta2: 0.9, eps: 1e-8 });
 }
@@ -84,6 +114,8 @@ fn wrong_calls_are_explained() {
     assert!(error("adam", &[0.1, 1.0], &[]).contains("`beta1` must lie in [0, 1), not 1"));
     assert!(error("adam", &[0.1], &[("rate", 0.2)]).contains("twice"));
     assert!(error("adam", &[], &[("mu", 0.2)]).contains("no setting `mu`"));
+    assert!(error("adam", &[], &[("clip_norm", 0.0)]).contains("`clip_norm` must be a positive number, not 0"));
+    assert!(error("sgd", &[], &[("clip_value", 1.0), ("clip_value", 2.0)]).contains("twice"));
     let bad =
         OptimizerSpec { schedule: Schedule { shape: Shape::Exponential { rate: 0.9, every: 0 }, warmup: 0 }, ..call("sgd", &[]) };
     assert!(bad.check().is_err());

@@ -7,6 +7,8 @@
 //! | `settings.json` | status, version, model source and its hash, data sources and their hashes, seed, all settings |
 //! | `summary.json` | the objective, a row for each quantity, and under `columns` what every field and column means |
 //! | `trace.csv` | the objective over the course of the fit |
+//! | `validation.csv` | the objective on held-out data over the course of the fit, if there are any |
+//! | `best.safetensors` | where a fit may stop early: the unconstrained parameters with the best value on held-out data, those of `params.safetensors` |
 //! | `draws.csv` | draws from the fitted program, if there are any |
 
 use std::collections::HashMap;
@@ -19,6 +21,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::Serialize;
 
 use crate::data::{SourceInfo, sha256_hex};
+use crate::fit::Validation;
 use crate::step::{Param, Snapshot};
 use crate::summary::{Draws, Summary};
 use crate::trace::Trace;
@@ -45,7 +48,7 @@ pub enum Place {
 /// What `settings.json` records.
 #[derive(Clone, Debug, Serialize)]
 pub struct Settings {
-    /// `finished`, `interrupted`, or `failed`.
+    /// `finished`, `stopped early`, `interrupted`, `failed`, or `running` where it was saved on the way.
     pub status: String,
     /// Why it failed, one sentence.
     pub failure: Option<String>,
@@ -61,6 +64,8 @@ pub struct Settings {
     pub next_step: u64,
     /// The sources of data.
     pub data: Vec<SourceInfo>,
+    /// The arguments that it was run with, so far as they are needed to run it again.
+    pub command: serde_json::Value,
     /// All other settings of the run (objective, guide, optimiser, particles, steps, precision, threads, ...).
     pub options: serde_json::Map<String, serde_json::Value>,
     /// Remarks on convergence.
@@ -78,6 +83,10 @@ pub struct RunFiles<'a> {
     pub state: &'a Snapshot,
     /// The objective over the course of the fit.
     pub trace: &'a Trace,
+    /// The objective on held-out data, if there are any.
+    pub validation: Option<&'a Validation>,
+    /// The unconstrained parameters with the best value on them, where these are kept.
+    pub best: Option<&'a [Param]>,
     /// Summary of draws and objective.
     pub summary: &'a Summary,
     /// The draws themselves, if wanted.
@@ -154,6 +163,39 @@ pub fn load_state(folder: &Path) -> Result<Snapshot, Diagnostic> {
     load_tensors(&folder.join("state.safetensors")).map(Snapshot)
 }
 
+/// The unconstrained parameters of a run folder: the best ones on held-out data where the fit kept these, else those of its state.
+///
+/// # Errors
+/// As [`load_params`].
+pub fn load_free(folder: &Path) -> Result<Vec<Param>, Diagnostic> {
+    match load_best(folder)? {
+        Some(best) => Ok(best),
+        None => load_state(folder).map(|s| s.0),
+    }
+}
+
+/// The unconstrained parameters that were the best on held-out data, if the fit kept them.
+///
+/// # Errors
+/// As [`load_params`].
+pub fn load_best(folder: &Path) -> Result<Option<Vec<Param>>, Diagnostic> {
+    let file = folder.join("best.safetensors");
+    if file.exists() { load_tensors(&file).map(Some) } else { Ok(None) }
+}
+
+/// A text file of a run folder, if it is there.
+///
+/// # Errors
+/// `E0622` if it can't be read.
+pub fn load_text(folder: &Path, name: &str) -> Result<Option<String>, Diagnostic> {
+    let file = folder.join(name);
+    match fs::read_to_string(&file) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(cannot_read(&file, &e.to_string())),
+    }
+}
+
 /// The settings of a run folder.
 ///
 /// # Errors
@@ -185,6 +227,12 @@ fn write_all(to: &Path, files: RunFiles<'_>) -> io::Result<()> {
     save(&to.join("settings.json"), pretty(&settings)?.as_bytes())?;
     save(&to.join("summary.json"), pretty(&files.summary.to_json())?.as_bytes())?;
     save(&to.join("trace.csv"), files.trace.to_csv().as_bytes())?;
+    if let Some(v) = files.validation {
+        save(&to.join("validation.csv"), v.to_csv().as_bytes())?;
+    }
+    if let Some(best) = files.best {
+        save(&to.join("best.safetensors"), &tensors(best)?)?;
+    }
     if let Some(draws) = files.draws {
         save(&to.join("draws.csv"), draws.to_csv().as_bytes())?;
     }
@@ -245,12 +293,17 @@ fn check_free(path: &Path, overwrite: bool) -> Result<(), Diagnostic> {
     Err(Diagnostic::error(Code("E0620"), title).help("choose another folder, or add `--overwrite` to replace it"))
 }
 
-/// Moves the new folder to `path`; what was there is set aside and comes back if that fails.
+/// Moves the new folder to `path`. Where the system can, what was there changes places with it in one go, so that there is a whole folder at any time;
+/// else it is set aside, and comes back if that fails.
 fn put(new: tempfile::TempDir, path: &Path) -> io::Result<()> {
     if !path.exists() {
         fs::rename(new.path(), path)?;
         let _ = new.keep();
         return Ok(());
+    }
+    if exchange(new.path(), path) {
+        // The temporary folder is now the old one.
+        return new.close();
     }
     let aside = tempfile::Builder::new().prefix(".ppl-").tempdir_in(parent_of(path))?;
     let old = aside.path().join("old");
@@ -261,6 +314,19 @@ fn put(new: tempfile::TempDir, path: &Path) -> io::Result<()> {
     }
     let _ = new.keep();
     aside.close()
+}
+
+/// Whether two folders have changed places.
+#[cfg(target_os = "linux")]
+fn exchange(a: &Path, b: &Path) -> bool {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    // A folder that is no plain one, such as a link, is replaced as a whole below.
+    !b.is_symlink() && renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(_: &Path, _: &Path) -> bool {
+    false
 }
 
 fn next_number(root: &Path, model: &str) -> u64 {

@@ -11,6 +11,7 @@ fn settings() -> Settings {
         seed: 3,
         next_step: 10,
         data: vec![],
+        command: serde_json::Value::Null,
         options: serde_json::Map::from_iter([("particles".to_owned(), 64.into())]),
         notes: vec![],
     }
@@ -32,7 +33,16 @@ fn write(place: &Place, params: &[Param]) -> Result<PathBuf, Diagnostic> {
     draws.push("theta", &[2], &[1.0, 2.0, 3.0, 4.0]).unwrap();
     let summary = Summary::new(&draws, trace.estimate());
     let state = Snapshot(params.to_vec());
-    let files = RunFiles { settings: &settings(), params, state: &state, trace: &trace, summary: &summary, draws: Some(&draws) };
+    let files = RunFiles {
+        settings: &settings(),
+        params,
+        state: &state,
+        trace: &trace,
+        summary: &summary,
+        validation: None,
+        best: None,
+        draws: Some(&draws),
+    };
     write_run(place, files)
 }
 
