@@ -216,7 +216,7 @@ fn states_of_a_hidden_markov_model_at_its_maximum_likelihood() {
 
 #[test]
 fn objects_of_scenes_are_counted_after_a_few_steps() {
-    let mut f = Fitted::new(&open("attend_infer_repeat/air.ppl"), &FitOverrides::default(), Some(200))
+    let mut f = Fitted::new(&open("attend_infer_repeat/small.ppl"), &FitOverrides::default(), Some(200))
         .unwrap_or_else(|e| panic!("{e:?}"));
     let counted = |f: &Fitted| mean_and_error(&f.report(0, SEED, 1).expect("a report")).0;
     let before = f.estimate(SEED, 1).expect("an estimate");
@@ -229,7 +229,7 @@ fn objects_of_scenes_are_counted_after_a_few_steps() {
 
 /// Gradients of the bound of one scene with a strategy for the presence of objects: mean and standard error for each parameter's elements.
 fn scene(strategy: &str, runs: u64) -> Vec<(f64, f64)> {
-    let path = "attend_infer_repeat/air.ppl";
+    let path = "attend_infer_repeat/small.ppl";
     let model = Model::open(&root().join("examples").join(path), &[&scenes(&[5])]).unwrap_or_else(|e| panic!("{path}:\n{e:?}"));
     let strategies = vec![Override { address: Some("pres".into()), strategy: expr(strategy) }];
     let overrides = FitOverrides { strategies, ..FitOverrides::default() };

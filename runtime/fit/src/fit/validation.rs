@@ -134,7 +134,9 @@ mod tests {
     #[test]
     fn text_is_read_back() {
         let mut v = Validation::new(1.0, Some(3));
-        (0..5).for_each(|i| drop(v.push(point(10 * i, (i as f64).sin()))));
+        (0..5).for_each(|i| {
+            v.push(point(10 * i, (i as f64).sin()));
+        });
         let csv = v.to_csv();
         assert!(csv.starts_with("step,epoch,objective,se,objective.2,se.2\n0,0,0,0.5,-1,0\n"), "{csv}");
         let mut again = Validation::new(1.0, Some(3));
