@@ -6,6 +6,7 @@ use ppl_tests::engine::native;
 use ppl_tests::fitting::mean_and_error;
 use ppl_tests::{Fitted, Model, root, scenes};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 const SEED: u64 = 20;
 
@@ -228,14 +229,15 @@ fn objects_of_scenes_are_counted_after_a_few_steps() {
 }
 
 /// Gradients of the bound of one scene with a strategy for the presence of objects: mean and standard error for each parameter's elements.
-fn scene(strategy: &str, runs: u64) -> Vec<(f64, f64)> {
+fn scene(strategies: &[(&str, &str)], runs: u64) -> Vec<(f64, f64)> {
     let path = "attend_infer_repeat/small.ppl";
     let model = Model::open(&root().join("examples").join(path), &[&scenes(&[5])]).unwrap_or_else(|e| panic!("{path}:\n{e:?}"));
-    let strategies = vec![Override { address: Some("pres".into()), strategy: expr(strategy) }];
-    let overrides = FitOverrides { strategies, ..FitOverrides::default() };
+    let of = |(choice, s): &(&str, &str)| Override { address: Some((*choice).into()), strategy: expr(s) };
+    let overrides = FitOverrides { strategies: strategies.iter().map(of).collect(), ..FitOverrides::default() };
     let mut f = Fitted::new(&model, &overrides, None).unwrap_or_else(|e| panic!("{e:?}"));
-    let pres = f.code.chosen.iter().find(|c| c.label.ends_with("pres")).expect("pres");
-    assert_eq!(pres.strategy, strategy, "{pres:?}");
+    let pres = f.code.chosen.iter().filter(|c| c.label.contains("pres")).map(|c| c.strategy.as_str());
+    let (found, wanted): (BTreeSet<&str>, BTreeSet<&str>) = (pres.collect(), strategies.iter().map(|s| s.1).collect());
+    assert_eq!(found, wanted);
     // Where presence is uncertain, and some of the digit is drawn.
     for (name, x) in [("b_pres", 0.3), ("paper", 0.0)] {
         let i = f.program.params.iter().position(|p| p.name == name).expect("a parameter");
@@ -258,11 +260,18 @@ fn scene(strategy: &str, runs: u64) -> Vec<(f64, f64)> {
 
 #[test]
 fn presence_has_one_gradient_by_every_strategy() {
-    let exact = scene("enumerate", 1000);
-    for (strategy, runs) in [("measure_valued", 2000), ("reinforce", 4000)] {
-        for (k, ((a, sa), (b, sb))) in exact.iter().zip(scene(strategy, runs)).enumerate() {
+    let exact = scene(&[("pres", "enumerate")], 1000);
+    let cases: [(&[(&str, &str)], u64); 4] = [
+        (&[("pres", "measure_valued")], 2000),
+        (&[("pres", "reinforce")], 4000),
+        // Strategies of elements: the last object's presence summed, the first one's by another strategy; also named with the program.
+        (&[("pres", "measure_valued"), ("pres[1]", "enumerate")], 2000),
+        (&[("pres", "measure_valued"), ("look.pres[0]", "reinforce")], 4000),
+    ];
+    for (strategies, runs) in cases {
+        for (k, ((a, sa), (b, sb))) in exact.iter().zip(scene(strategies, runs)).enumerate() {
             let se = sa.hypot(sb);
-            assert!((a - b).abs() < 5.0 * se + 1e-9, "{strategy}, component {k}: {b}, enumerated {a}, standard error {se}");
+            assert!((a - b).abs() < 5.0 * se + 1e-9, "{strategies:?}, component {k}: {b}, enumerated {a}, standard error {se}");
         }
     }
 }

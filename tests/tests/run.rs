@@ -60,7 +60,7 @@ fn examples_agree_in_all_engines() {
         // The interpreter takes its time over images.
         let (few, steps) = match path.parent().and_then(Path::file_name).and_then(|n| n.to_str()) {
             Some("attend_infer_repeat") => (Some(scenes(&[3, 5])), 20),
-            Some("vae") => (Some(digits(2)), 2),
+            Some("vae") => (Some(digits(1)), 1),
             Some("deep_markov") => (Some(format!("{{\"sunspots\": {:?}}}", [5, 11, 16, 23, 36, 58, 29, 20])), 5),
             _ => (None, 20),
         };

@@ -8,6 +8,12 @@ use crate::value::{Arr, Dim, DistVal, GenVal, NamedStrategy, Partial, Value};
 use ppl_core::{Address, Atom, DistUse, EstRandom, GenRandom, Op, StrategyUse, Var};
 use ppl_diag::{Diagnostic, Span};
 use ppl_syntax::ast::{self, AddressPart, Choice, Expr, Ident, Param};
+use std::collections::BTreeMap;
+
+/// `2` for `z[2]`, where the name is `z`.
+fn element_of(key: &str, name: &str) -> Option<usize> {
+    key.strip_prefix(name)?.strip_prefix('[')?.strip_suffix(']')?.trim().parse().ok()
+}
 
 impl<S: ElabStage> FnElab<'_, S> {
     pub(crate) fn choice(&mut self, c: &Choice, span: Span) {
@@ -191,15 +197,56 @@ impl<S: ElabStage> FnElab<'_, S> {
             Some(e) => self.named_strategy(&e),
             None => by.or_else(|| self.strategies.get(name).or_else(|| self.strategies.get("_")).cloned()),
         };
-        let strategy = match by {
-            None => StrategyUse::Auto,
-            Some(n) => {
-                let (strategy, args) = self.strategy_for(&n, d, name)?;
-                StrategyUse::Named { strategy, args, span: n.span }
-            }
+        let used = |me: &mut Self, by: Option<NamedStrategy>| -> Option<StrategyUse> {
+            let Some(n) = by else { return Some(StrategyUse::Auto) };
+            let (strategy, args) = me.strategy_for(&n, d, name)?;
+            Some(StrategyUse::Named { strategy, args, span: n.span })
         };
+        let strategy = used(self, by)?;
+        let mut elements = Vec::new();
+        for (k, n) in self.strategies_of_elements(name)? {
+            let len = indices.first().and_then(|v| self.loops.iter().find(|l| l.index == *v)).map(|l| l.len.clone());
+            match len {
+                Some(len) if k < len.n => elements.push((k, used(self, Some(n))?)),
+                len => {
+                    let d = Diagnostic::error(codes::UNKNOWN_ADDRESS, format!("`{name}` has no element {k}"))
+                        .label(n.span, "a strategy for it");
+                    self.report(match len {
+                        Some(len) => d.label(span, format!("drawn in a loop over {len}")),
+                        None => d.label(span, "drawn once: name it without an index"),
+                    });
+                    return None;
+                }
+            }
+        }
         let mut indices = indices.to_vec();
-        self.sample_elements(d, &d.batch.clone(), &d.args.clone(), name, &mut indices, &strategy, span)
+        self.sample_elements(d, &d.batch.clone(), &d.args.clone(), name, &mut indices, (&strategy, &elements), span)
+    }
+
+    /// Strategies chosen from outside for single elements of a choice, `z[2]`.
+    fn strategies_of_elements(&mut self, name: &str) -> Option<Vec<(usize, NamedStrategy)>> {
+        let mut out: BTreeMap<usize, NamedStrategy> = BTreeMap::new();
+        for (key, n) in &self.strategies {
+            if let Some(k) = element_of(key, name) {
+                out.insert(k, n.clone());
+            }
+        }
+        let program = self.name.clone();
+        let given: Vec<(usize, Expr)> = self
+            .s
+            .overrides
+            .iter()
+            .filter_map(|o| {
+                let a = o.address.as_deref()?;
+                let own = a.strip_prefix(program.as_str()).and_then(|rest| rest.strip_prefix('.'));
+                let k = element_of(a, name).or_else(|| element_of(own?, name))?;
+                Some((k, o.strategy.clone()))
+            })
+            .collect();
+        for (k, e) in given {
+            out.insert(k, self.named_strategy(&e)?);
+        }
+        Some(out.into_iter().collect())
     }
 
     #[expect(clippy::too_many_arguments, reason = "one recursive worker")]
@@ -210,7 +257,7 @@ impl<S: ElabStage> FnElab<'_, S> {
         args: &[Arr],
         name: &str,
         indices: &mut Vec<Var>,
-        strategy: &StrategyUse,
+        (strategy, elements): (&StrategyUse, &[(usize, StrategyUse)]),
         span: Span,
     ) -> Option<Arr> {
         let Some((len, rest)) = batch.split_first() else {
@@ -218,7 +265,8 @@ impl<S: ElabStage> FnElab<'_, S> {
             let inst = self.s.module.dist(d.dist);
             let (event, support) = (inst.event.clone(), inst.support.clone());
             let addr = Address { name: name.to_string(), indices: indices.clone() };
-            let random = S::generative(GenRandom::Sample { dist, addr, strategy: strategy.clone() })?;
+            let random =
+                S::generative(GenRandom::Sample { dist, addr, strategy: strategy.clone(), elements: elements.to_vec() })?;
             self.b.span = span;
             let atom = self.b.emit1(Op::Random(random), name, event.clone());
             return Some(Arr { support: Some(support), ..Arr::from_ty(atom, &event) });
@@ -242,7 +290,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                 }
             })
             .collect();
-        let value = self.sample_elements(d, rest, &inner, name, indices, strategy, span);
+        let value = self.sample_elements(d, rest, &inner, name, indices, (strategy, elements), span);
         indices.pop();
         self.loops.pop();
         let body = self.b.end(value.iter().map(|v| v.atom).collect());

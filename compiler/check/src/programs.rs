@@ -427,6 +427,39 @@ impl<S: ElabStage> FnElab<'_, S> {
         self.s.choice_dims.get(&(program.id.0, choice.addr.clone())).cloned().unwrap_or_else(plain)
     }
 
+    /// The choice that a strategy is for, or one element of it: `z`, `z[2]`, `_`.
+    fn strategy_key(&mut self, a: Option<&ppl_syntax::ast::Address>) -> Option<String> {
+        let Some(a) = a else { return Some("_".into()) };
+        let name = address_name(a);
+        let subscripts = ppl_syntax::visit::subscripts(a);
+        match subscripts.as_slice() {
+            [] => Some(name),
+            [k] => match self.quietly(|me| me.size(k)).flatten() {
+                Some(d) => Some(format!("{name}[{}]", d.n)),
+                None => {
+                    self.report(
+                        Diagnostic::error(
+                            codes::SIZE_NOT_KNOWN,
+                            "the element that a strategy is for must be known before the program runs",
+                        )
+                        .label(k.span, "not a known number"),
+                    );
+                    None
+                }
+            },
+            [_, second, ..] => {
+                self.report(
+                    Diagnostic::error(
+                        codes::WRONG_ARGUMENTS,
+                        "a strategy is for all of a choice or for one element along its first axis",
+                    )
+                    .label(second.span, "a second index"),
+                );
+                None
+            }
+        }
+    }
+
     /// `p by { z: measure_valued, _: reparam }`: the program again, with these strategies.
     pub(crate) fn by(&mut self, program: &Expr, entries: &[ByEntry], span: Span) -> Value {
         let mut map = HashMap::new();
@@ -434,7 +467,8 @@ impl<S: ElabStage> FnElab<'_, S> {
             let Some(n) = self.named_strategy(&e.strategy) else {
                 return Value::Error;
             };
-            map.insert(e.address.as_ref().map_or("_".to_string(), address_name), n);
+            let Some(key) = self.strategy_key(e.address.as_ref()) else { return Value::Error };
+            map.insert(key, n);
         }
         let (callee, args) = match &program.kind {
             ppl_syntax::ast::ExprKind::Call { callee, args } => (&**callee, args.as_slice()),

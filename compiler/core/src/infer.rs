@@ -189,8 +189,13 @@ impl<S: Stage> Cx<'_, S> {
     fn random(&self, r: RandomView<'_>) -> Result<Vec<Ty>, String> {
         let m = self.module;
         match r {
-            RandomView::Gen(GenRandom::Sample { dist, strategy, .. })
-            | RandomView::Est(EstRandom::Sample { dist, strategy, .. }) => {
+            RandomView::Gen(GenRandom::Sample { dist, strategy, elements, .. }) => {
+                for s in std::iter::once(strategy).chain(elements.iter().map(|(_, s)| s)) {
+                    self.strategy(dist, s)?;
+                }
+                Ok(vec![self.dist(dist)?.event.clone()])
+            }
+            RandomView::Est(EstRandom::Sample { dist, strategy, .. }) => {
                 self.strategy(dist, strategy)?;
                 Ok(vec![self.dist(dist)?.event.clone()])
             }

@@ -139,6 +139,8 @@ pub enum GenRandom {
         addr: Address,
         /// The strategy used where this program is simulated.
         strategy: StrategyUse,
+        /// Other strategies of single elements, by their index along the address's first axis.
+        elements: Vec<(usize, StrategyUse)>,
     },
     /// `s ~ g(..)`: outputs are the callee's results; its choices stand under `addr`.
     Call {
@@ -711,8 +713,9 @@ impl RandomOp for GenRandom {
 
     fn atoms(&self) -> Vec<Atom> {
         match self {
-            GenRandom::Sample { dist, strategy, addr } => {
-                dist.args.iter().copied().chain(strategy.args().iter().copied()).chain(addr.atoms()).collect()
+            GenRandom::Sample { dist, strategy, addr, elements } => {
+                let own = elements.iter().flat_map(|(_, s)| s.args().iter().copied());
+                dist.args.iter().copied().chain(strategy.args().iter().copied()).chain(own).chain(addr.atoms()).collect()
             }
             GenRandom::Call { args, addr, .. } => args.iter().copied().chain(addr.atoms()).collect(),
             GenRandom::Noise(dist) => dist.args.clone(),
@@ -725,9 +728,10 @@ impl RandomOp for GenRandom {
 
     fn map_atoms(&mut self, f: &mut dyn FnMut(Atom) -> Atom) {
         match self {
-            GenRandom::Sample { dist, strategy, addr } => {
+            GenRandom::Sample { dist, strategy, addr, elements } => {
                 each(&mut dist.args, f);
                 strategy.map_atoms(f);
+                elements.iter_mut().for_each(|(_, s)| s.map_atoms(f));
                 addr.map_atoms(f);
             }
             GenRandom::Call { args, addr, .. } => {

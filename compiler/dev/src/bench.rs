@@ -19,6 +19,11 @@ struct Row {
 
 struct Settings {
     python: Option<String>,
+    /// Another Python, and what it is to find GenJAX by.
+    genjax_python: Option<String>,
+    genjax: Option<String>,
+    /// Where the published artifact's Pyro programs are.
+    artifact: Option<String>,
     runs: usize,
     out: String,
     scaling: bool,
@@ -71,6 +76,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     add("discrete", &|| Ok(vec![discrete(&s)]))?;
     add("logistic", &|| logistic(&s))?;
     add("vae", &|| vae(&s))?;
+    add("air", &|| Ok(air(&s)))?;
     add("hand", &|| by_hand(&s))?;
     add("memory", &|| memory(&s))?;
     let table = table(&rows);
@@ -89,6 +95,9 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
 fn settings(args: &[String]) -> Result<Settings, String> {
     let mut s = Settings {
         python: None,
+        genjax_python: None,
+        genjax: None,
+        artifact: None,
         runs: 5,
         out: "target/bench.json".into(),
         scaling: false,
@@ -101,6 +110,9 @@ fn settings(args: &[String]) -> Result<Settings, String> {
         let mut value = || it.next().cloned().ok_or(format!("{a} needs a value"));
         match a.as_str() {
             "--peers" => s.python = Some(value()?),
+            "--genjax-python" => s.genjax_python = Some(value()?),
+            "--genjax" => s.genjax = Some(value()?),
+            "--artifact" => s.artifact = Some(value()?),
             "--runs" => s.runs = value()?.parse().map_err(|_| "--runs needs a number".to_string())?,
             "--out" => s.out = value()?,
             "--scaling" => s.scaling = true,
@@ -586,6 +598,38 @@ fn vae(s: &Settings) -> Result<Vec<Row>, String> {
         out.push(Row { what, unit: "ms", more: false, ours, peers });
     }
     Ok(out)
+}
+
+/// Attend, infer, repeat as the example has it. GenJAX and the Pyro of the published artifact run from checkouts with a Python of their own each.
+fn air(s: &Settings) -> Vec<Row> {
+    let of = |script: &str, python: &Option<String>, path: &Option<String>, args: &[&str], estimator: &str| {
+        let (python, path) = (python.as_ref()?, path.as_ref()?);
+        let mut c = Command::new(python);
+        c.arg(format!("tests/bench/peers/{script}")).args(args).env("PYTHONPATH", path);
+        let text = timed(&mut c)?.0;
+        let named = format!("\"estimator\": \"{estimator}\"");
+        field(text.lines().rfind(|l| l.contains(&named))?, "median_ms")
+    };
+    let mut out = Vec::new();
+    for (what, strategy, estimator) in [
+        ("AIR gradient, batch 64, REINFORCE", "reinforce", "reinforce"),
+        ("AIR gradient, batch 64, measure-valued", "measure_valued", "mvd"),
+        ("AIR gradient, batch 64, enumeration", "enumerate", "enum"),
+    ] {
+        let by = format!("pres={strategy}");
+        let model = "examples/attend_infer_repeat/air.ppl";
+        let args = [model, "--precision", "f32", "--threads", "2", "--by", &by, "--seconds", "5"];
+        let (ours, peers) = in_turn(
+            s,
+            &|| in_process(&args, "gradient_us").map(|us| us / 1e3),
+            &[
+                ("GenJAX", &|| of("air_genjax.py", &s.genjax_python, &s.genjax, &["--estimators", estimator], estimator)),
+                ("Pyro", &|| of("air_pyro.py", &s.python, &s.artifact, &[], estimator)),
+            ],
+        );
+        out.push(Row { what, unit: "ms", more: false, ours, peers });
+    }
+    out
 }
 
 fn number(v: f64) -> String {

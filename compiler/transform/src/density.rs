@@ -189,12 +189,13 @@ impl Density<'_, '_> {
 impl Hook<Gen, Est> for Density<'_, '_> {
     fn random(&mut self, b: &mut Builder<Est>, cx: &mut Cx<'_, Gen>, stmt: &Stmt<Gen>, op: &GenRandom) -> Vec<Atom> {
         match op {
-            GenRandom::Sample { dist, addr, strategy } => {
+            GenRandom::Sample { dist, addr, strategy, elements } => {
                 let mut dist = dist.clone();
                 dist.args = cx.atoms(&dist.args);
                 let (mode, x) = self.take(1);
                 if mode == [Mode::Drawn] {
-                    let x = crate::sim::draw(b, cx, stmt, &dist, strategy, format!("{}.{}", self.program, addr.name));
+                    let label = format!("{}.{}", self.program, addr.name);
+                    let x = crate::sim::draw_by_element(b, cx, stmt, &dist, (strategy, elements, addr), label);
                     let fill = self.cx.filler(dist.dist);
                     self.leaves(x, &addr.indices, true, fill);
                     return vec![x];

@@ -185,10 +185,11 @@ impl Sim<'_, '_> {
 impl Hook<Gen, Est> for Sim<'_, '_> {
     fn random(&mut self, b: &mut Builder<Est>, cx: &mut Cx<'_, Gen>, stmt: &Stmt<Gen>, op: &GenRandom) -> Vec<Atom> {
         match op {
-            GenRandom::Sample { dist, addr, strategy } => {
+            GenRandom::Sample { dist, addr, strategy, elements } => {
                 let mut dist = dist.clone();
                 dist.args = cx.atoms(&dist.args);
-                let x = draw(b, cx, stmt, &dist, strategy, format!("{}.{}", self.program, addr.name));
+                let label = format!("{}.{}", self.program, addr.name);
+                let x = draw_by_element(b, cx, stmt, &dist, (strategy, elements, addr), label);
                 let q = b.emit1(Op::Random(EstRandom::LogDensity { dist: dist.clone(), x }), "lq", Ty::FLOAT);
                 self.scope().weights.push(q);
                 let fill = self.cx.filler(dist.dist);
@@ -305,15 +306,31 @@ pub(crate) fn noise(b: &mut Builder<Est>, cx: &Cx<'_, Gen>, stmt: &Stmt<Gen>, di
     b.emit(Op::Random(EstRandom::Draw(dist)), outs).into_iter().map(Atom::Var).collect()
 }
 
-/// One sample with its strategy: the value.
-pub(crate) fn draw(
+/// A sample whose elements may have strategies of their own: `if index == k { sample by s } else { .. }`.
+pub(crate) fn draw_by_element(
     b: &mut Builder<Est>,
     cx: &Cx<'_, Gen>,
     stmt: &Stmt<Gen>,
     dist: &DistUse,
-    strategy: &StrategyUse,
+    (strategy, elements, addr): (&StrategyUse, &[(usize, StrategyUse)], &ppl_core::Address),
     label: String,
 ) -> Atom {
+    let (Some(((k, own), rest)), Some(index)) = (elements.split_first(), addr.indices.first()) else {
+        return draw(b, cx, stmt, dist, strategy, label);
+    };
+    let index = cx.atom((*index).into());
+    let here = b.prim(Prim::Eq, &[index, Atom::int(*k as i64)]);
+    b.begin();
+    let x = draw(b, cx, stmt, dist, own, label.clone());
+    let then = b.end(vec![x]);
+    b.begin();
+    let x = draw_by_element(b, cx, stmt, dist, (strategy, rest, addr), label);
+    let els = b.end(vec![x]);
+    b.if_(here, then, els).first().map_or(Atom::float(0.0), |v| Atom::Var(*v))
+}
+
+/// One sample with its strategy: the value.
+fn draw(b: &mut Builder<Est>, cx: &Cx<'_, Gen>, stmt: &Stmt<Gen>, dist: &DistUse, strategy: &StrategyUse, label: String) -> Atom {
     let mut strategy = strategy.clone();
     if let StrategyUse::Named { args, .. } = &mut strategy {
         *args = cx.atoms(args);

@@ -45,18 +45,27 @@ pub(super) fn canonical<S: Stage>(f: &Func<S>) -> String {
     fn clear_random<R: RandomOp>(r: &mut R) {
         use crate::{EstRandom, GenRandom, RandomView, StrategyUse};
         let strategy = match r.view() {
-            RandomView::Gen(GenRandom::Sample { dist, addr, strategy }) => {
-                AnyRandom::Gen(GenRandom::Sample { dist: dist.clone(), addr: addr.clone(), strategy: strategy.clone() })
-            }
+            RandomView::Gen(GenRandom::Sample { dist, addr, strategy, .. }) => AnyRandom::Gen(GenRandom::Sample {
+                dist: dist.clone(),
+                addr: addr.clone(),
+                strategy: strategy.clone(),
+                elements: vec![(1, strategy.clone())],
+            }),
             RandomView::Est(EstRandom::Sample { dist, strategy, label }) => {
                 AnyRandom::Est(EstRandom::Sample { dist: dist.clone(), strategy: strategy.clone(), label: label.clone() })
             }
             _ => return,
         };
         let cleared = match strategy {
-            AnyRandom::Gen(GenRandom::Sample { dist, addr, strategy: StrategyUse::Named { strategy, args, .. } }) => {
+            AnyRandom::Gen(GenRandom::Sample {
+                dist,
+                addr,
+                strategy: StrategyUse::Named { strategy, args, .. },
+                mut elements,
+            }) => {
                 let strategy = StrategyUse::Named { strategy, args, span: Span::NONE };
-                AnyRandom::Gen(GenRandom::Sample { dist, addr, strategy })
+                elements.iter_mut().for_each(|(_, s)| *s = strategy.clone());
+                AnyRandom::Gen(GenRandom::Sample { dist, addr, strategy, elements })
             }
             AnyRandom::Est(EstRandom::Sample { dist, label, strategy: StrategyUse::Named { strategy, args, .. } }) => {
                 let strategy = StrategyUse::Named { strategy, args, span: Span::NONE };

@@ -135,7 +135,12 @@ impl<S: Stage> FuncParser<'_, S> {
                 } else {
                     self.c.word("at")?;
                     let addr = self.addr()?;
-                    AnyRandom::Gen(GenRandom::Sample { dist, addr, strategy: self.strategy()? })
+                    let strategy = self.strategy()?;
+                    let mut elements = Vec::new();
+                    while self.c.eat_word("element") {
+                        elements.push((self.c.size()?, self.strategy()?));
+                    }
+                    AnyRandom::Gen(GenRandom::Sample { dist, addr, strategy, elements })
                 }
             }
             "noise" => AnyRandom::Gen(GenRandom::Noise(self.dist()?)),

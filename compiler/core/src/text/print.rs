@@ -249,8 +249,9 @@ impl<S: Stage> Printer<'_, S> {
 
     fn gen_random(&self, r: &GenRandom) -> String {
         match r {
-            GenRandom::Sample { dist, addr, strategy } => {
-                format!("sample {} at {}{}", self.dist(dist), self.addr(addr), self.strategy(strategy))
+            GenRandom::Sample { dist, addr, strategy, elements } => {
+                let own: String = elements.iter().map(|(k, s)| format!(" element {k}{}", self.strategy(s))).collect();
+                format!("sample {} at {}{}{own}", self.dist(dist), self.addr(addr), self.strategy(strategy))
             }
             GenRandom::Call { callee, args, addr } => format!("call {callee}({}) at {}", self.atoms(args), self.addr(addr)),
             GenRandom::Noise(d) => format!("noise {}", self.dist(d)),

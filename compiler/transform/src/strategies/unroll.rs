@@ -9,7 +9,7 @@
 
 use super::lower::Strategies;
 use crate::expand::{Cx, Hook};
-use ppl_core::{Atom, Block, Builder, Est, EstRandom, Func, Lit, Op, Scan, Stmt, StrategyUse, Var};
+use ppl_core::{Atom, Block, Builder, Est, EstRandom, Func, Lit, Op, Prim, Scan, Stmt, StrategyUse, Var};
 use ppl_diag::{Code, Diagnostic, Span};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -149,6 +149,14 @@ impl Unroll {
     fn block(&self, b: &mut Builder<Est>, cx: &mut Cx<'_, Est>, block: &Block<Est>) -> Vec<Atom> {
         for stmt in &block.stmts {
             match &stmt.op {
+                // What distinguishes the rounds is known in each.
+                Op::Prim(Prim::Eq, args) if let [Atom::Lit(x), Atom::Lit(y)] = cx.atoms(args)[..] => {
+                    cx.map.insert(stmt.outs[0], Atom::bool(x == y));
+                }
+                Op::If { cond, then, els } if let Atom::Lit(Lit::Bool(c)) = cx.atom(*cond) => {
+                    let results = self.block(b, cx, if c { then } else { els });
+                    cx.map.extend(stmt.outs.iter().copied().zip(results));
+                }
                 Op::Scan(s) if self.here(&stmt.op) => self.scan(b, cx, stmt, s),
                 Op::Map { len, index, body } if self.here(&stmt.op) => {
                     let mut stacks: Vec<Vec<Atom>> = vec![Vec::new(); stmt.outs.len()];
