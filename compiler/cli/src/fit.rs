@@ -32,7 +32,7 @@ use ppl_driver::check::{FitOverrides, FitPlan, Global, Program, SettingValue, Si
 use ppl_driver::{Cx, FitCode, Lowered, lower_fit};
 use ppl_fit::fit::{FitFailure, FitOptions, FitOutcome, Validation, fit_watched};
 use ppl_fit::optim::{Direction, OptimizerSpec};
-use ppl_fit::rundir::{Place, check_place};
+use ppl_fit::rundir::{Place, check_place, load_params};
 use ppl_interp::Interp;
 use std::path::Path;
 use std::sync::Arc;
@@ -196,6 +196,12 @@ pub(crate) fn run(
         cx,
     )
     .map_err(fail)?;
+    if let Some(path) = &args.train.init {
+        let taken = initialise(&program, &mut globals, path).map_err(|d| fail(vec![d]))?;
+        if !quiet {
+            report::remark(&format!("{taken} of {} parameters start from {}\n", program.params.len(), path.display()));
+        }
+    }
     let spec = StepSpec { program: &program, code: &code, globals: &globals, machine: settings.machine };
     let begun = Instant::now();
     let mut step = match settings.machine.engine {
@@ -318,6 +324,23 @@ pub(crate) fn run(
     outcome.draws = run::columns(&sampled).map_err(|d| fail(vec![d]))?;
     (outcome.fitted, outcome.failure) = (fitted, failure);
     Ok(outcome)
+}
+
+/// Gives parameters the values saved under their names; how many there are.
+///
+/// # Errors
+/// `E0622` for a file that can't be read, values of other shapes, and where no name is a parameter's.
+fn initialise(program: &Program, globals: &mut Globals, path: &Path) -> Result<usize, Diagnostic> {
+    let saved = load_params(path)?;
+    let taken = program.params.iter().filter(|p| saved.iter().any(|s| s.name == p.name)).count();
+    if taken == 0 {
+        let names = |all: &mut dyn Iterator<Item = &str>| all.take(6).collect::<Vec<_>>().join(", ");
+        return Err(Diagnostic::error(Code("E0622"), format!("`{}` has no parameter of this model", path.display()))
+            .note(format!("it has: {}", names(&mut saved.iter().map(|p| p.name.as_str()))))
+            .note(format!("the model has: {}", names(&mut program.params.iter().map(|p| p.name.as_str())))));
+    }
+    crate::simulate::set_saved(program, globals, path)?;
+    Ok(taken)
 }
 
 /// Everything that a fit's programs take.

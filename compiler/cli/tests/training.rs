@@ -207,3 +207,44 @@ fn a_norm_clips_the_gradient() {
     let clipped = run("sgd(0.001, clip_norm = 10)", "clipped");
     assert!((clipped - 0.01).abs() < 1e-4, "{clipped}, {free}");
 }
+
+/// A safetensors file as PyTorch writes it: single precision.
+fn saved(tensors: &[(&str, &[usize], &[f32])]) -> Vec<u8> {
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(|t| t.2.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), b)| {
+        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), b).expect("a tensor");
+        (*name, view)
+    });
+    safetensors::serialize(views, None).expect("a file")
+}
+
+#[test]
+fn a_network_starts_from_pytorchs_parameters() {
+    const NET: &str = "use std.nn\nparam net = nn.mlp([2, 3, 1], relu)\nfit maximize -(net([1.0, -2.0])[0] - 1)^2 using sgd(1e-9), particles 1, steps 1\n";
+    let dir = folder(&[("m.ppl", NET)]);
+    let tensors: [(&str, &[usize], &[f32]); 4] = [
+        ("net.0.weight", &[3, 2], &[1.0, 0.5, -1.0, 0.25, 2.0, 1.0]),
+        ("net.0.bias", &[3], &[0.5, 4.0, 0.0]),
+        ("net.2.weight", &[1, 3], &[1.0, 2.0, 3.0]),
+        ("net.2.bias", &[1], &[0.125]),
+    ];
+    std::fs::write(dir.path().join("torch.safetensors"), saved(&tensors)).expect("written");
+    let ran = ppl(dir.path(), &["fit", "m.ppl", "--init", "torch.safetensors", "--json", "--out", "run"], "");
+    let v = json(&ran);
+    // Hidden: relu(1 - 1 + 0.5), relu(-1 - 0.5 + 4), relu(2 - 2) = 0.5, 2.5, 0; output 0.5 + 5 + 0.125.
+    let mean = v["objective"]["mean"].as_f64().expect("a mean");
+    assert!((mean + (5.625f64 - 1.0).powi(2)).abs() < 1e-3, "{v}");
+    assert!(ran.err.contains("4 of 4 parameters"), "{}", ran.err);
+    // Back under the same names and shapes.
+    let bytes = std::fs::read(dir.path().join("run/params.safetensors")).expect("parameters");
+    let back = safetensors::SafeTensors::deserialize(&bytes).expect("tensors");
+    for (name, shape, _) in tensors {
+        assert_eq!(back.tensor(name).expect("a parameter").shape(), shape);
+    }
+    std::fs::write(dir.path().join("other.safetensors"), saved(&[("net.0.weight", &[2, 3], &[0.0; 6])])).expect("written");
+    let ran = ppl(dir.path(), &["fit", "m.ppl", "--init", "other.safetensors", "--no-save"], "");
+    assert!(ran.code == 1 && ran.err.contains("net.0.weight"), "{}", ran.err);
+    std::fs::write(dir.path().join("none.safetensors"), saved(&[("a", &[1], &[0.0])])).expect("written");
+    let ran = ppl(dir.path(), &["fit", "m.ppl", "--init", "none.safetensors", "--no-save"], "");
+    assert!(ran.code == 1 && ran.err.contains("E0622"), "{}", ran.err);
+}

@@ -17,6 +17,10 @@ pub(crate) struct TrainArgs {
     /// Evaluate the held-out data after so many steps [default: an epoch, or a hundredth of the steps]
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) validate_every: Option<u64>,
+    /// Start from saved parameters, by their names: the folder of a fit, or a .safetensors file, such as one saved from PyTorch. Others start as they are
+    /// declared
+    #[arg(long, value_name = "PATH")]
+    pub(crate) init: Option<PathBuf>,
     /// Stop after so many evaluations of the held-out data without improvement, and keep the parameters of the best
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) patience: Option<u64>,
