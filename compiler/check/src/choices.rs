@@ -225,12 +225,8 @@ impl<S: ElabStage> FnElab<'_, S> {
 
     /// Strategies chosen from outside for single elements of a choice, `z[2]`.
     fn strategies_of_elements(&mut self, name: &str) -> Option<Vec<(usize, NamedStrategy)>> {
-        let mut out: BTreeMap<usize, NamedStrategy> = BTreeMap::new();
-        for (key, n) in &self.strategies {
-            if let Some(k) = element_of(key, name) {
-                out.insert(k, n.clone());
-            }
-        }
+        let around = self.strategies.iter().filter_map(|(key, n)| Some((element_of(key, name)?, n.clone())));
+        let mut out: BTreeMap<usize, NamedStrategy> = around.collect();
         let program = self.name.clone();
         let given: Vec<(usize, Expr)> = self
             .s

@@ -291,7 +291,7 @@ impl Subject {
                 };
                 let value = Estimate::new(self.machine, &program, &lowered, &globals, drawn).and_then(|mut e| e.value());
                 let estimate = value.map_err(|d| self.model.failure(vec![d]))?;
-                let name = text.map_or(r.name, |t| shown(t));
+                let name = text.map_or(r.name, shown);
                 Ok(Result1::Number(Valued { name, claim: r.claim, estimate: Some(estimate) }))
             }
             Evaluation::Array(a) => self.each(e, text, program, a).map(Result1::Each),

@@ -225,7 +225,7 @@ pub(crate) fn run(
     }
     let evaluations = match &held {
         Some(h) => Some(Evaluations {
-            validator: h.evaluator(settings.machine).map_err(|d| fail(d))?,
+            validator: h.evaluator(settings.machine).map_err(&fail)?,
             record,
             every: settings.validate_every,
             epoch: settings.epoch,
