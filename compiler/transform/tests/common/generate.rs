@@ -301,7 +301,7 @@ impl Generator {
         let shape = self.b.ty(x).shape;
         let x = self.b.un(Prim::Sin, x);
         let image = self.b.reshape(x, &[1, shape[0], shape[1]]);
-        let (stride, padding) = (1 + self.s.below(2) as usize, self.s.below(2) as usize);
+        let (stride, padding) = (1 + self.s.below(2), self.s.below(2));
         let pair = |n: usize| (n, n);
         let w = ppl_core::Window {
             image: (shape[0], shape[1]),
