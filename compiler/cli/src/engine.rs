@@ -11,7 +11,7 @@ use ppl_core::{DType, Det, Func, Ty};
 use ppl_diag::{Code, Diagnostic};
 use ppl_driver::Lowered;
 use ppl_driver::check::{Global, Program};
-use ppl_fit::data::{Array, Values};
+use ppl_fit::data::{Array, Elem, Values};
 use ppl_interp::Interp;
 use std::sync::{Arc, OnceLock};
 
@@ -107,13 +107,20 @@ pub(crate) fn options(precision: Precision) -> Options {
     Options { threads: THREADS.get().copied().unwrap_or(1), ..Options::new(precision, ppl_tensor::address) }
 }
 
-/// Native code for a function.
+/// Native code for a function, with its inputs. Ints that a file has as single bytes stay so where the code can read them.
 ///
 /// # Errors
 /// A fault of the compiler.
-pub(crate) fn native(func: &Func<Det>, precision: Precision) -> Result<Runner, Diagnostic> {
-    let code = compile(func, &options(precision)).map_err(|e| fault(&e.to_string()))?;
-    Ok(Runner::new(Arc::new(code)))
+pub(crate) fn native(func: &Func<Det>, precision: Precision, inputs: &[Array]) -> Result<Runner, Diagnostic> {
+    let byte = |a: &Array| matches!(&a.data, Values::Stored(Elem::Int, s) if s.width() == 1);
+    let bytes = inputs.iter().enumerate().filter(|(_, a)| byte(a)).map(|(i, _)| i).collect();
+    let options = Options { bytes, ..options(precision) };
+    let code = compile(func, &options).map_err(|e| fault(&e.to_string()))?;
+    let mut runner = Runner::new(Arc::new(code));
+    for (i, a) in inputs.iter().enumerate() {
+        set_input(&mut runner, i, a)?;
+    }
+    Ok(runner)
 }
 
 /// Sets one input.
@@ -129,7 +136,7 @@ pub(crate) fn set_input(r: &mut Runner, i: usize, a: &Array) -> Result<(), Diagn
         (Some(DType::Int), Values::Int(v)) => r.set_ints(i, v),
         (Some(DType::Bool), Values::Bool(v)) => r.set_bools(i, &v.iter().map(|b| *b != 0).collect::<Vec<_>>()),
         (_, Values::Real(v)) => r.set_floats(i, v),
-        (Some(DType::Int), Values::Stored(..)) => r.set_ints(i, &a.to_f64().iter().map(|x| *x as i64).collect::<Vec<_>>()),
+        (Some(DType::Int), Values::Stored(Elem::Int, s)) => r.set_ints(i, &s.ints().collect::<Vec<_>>()),
         (Some(DType::Bool), Values::Stored(..)) => r.set_bools(i, &a.to_f64().iter().map(|x| *x != 0.0).collect::<Vec<_>>()),
         (_, _) => r.set_floats(i, &a.to_f64()),
     }
@@ -183,13 +190,7 @@ impl<'p> Evaluator<'p> {
         let args = globals.all(program, &lowered.inputs)?;
         let runner = match machine.engine {
             EngineName::Interp => None,
-            EngineName::Jit => {
-                let mut r = native(&lowered.func, machine.precision)?;
-                for (i, a) in args.iter().enumerate() {
-                    set_input(&mut r, i, a)?;
-                }
-                Some(r)
-            }
+            EngineName::Jit => Some(native(&lowered.func, machine.precision, &args)?),
         };
         Ok(Evaluator { program, machine, reference: lowered.reference.clone(), inputs: lowered.inputs.clone(), args, runner })
     }

@@ -1,6 +1,6 @@
 //! The gradient that a fit would use, compiled to be drawn one by one: what certificates test and tuning measures.
 
-use crate::engine::{EVALUATION, Globals, Machine, native, set_input};
+use crate::engine::{EVALUATION, Globals, Machine, native};
 use crate::model::{self, Model};
 use crate::report::Failure;
 use crate::run;
@@ -165,10 +165,8 @@ impl Lab<'_> {
     /// Data that were not given; a fault of the compiler.
     pub(crate) fn gradient(&self, c: &Compiled, globals: &Globals, wanted: &[String]) -> Result<Gradient, Failure> {
         let fail = |d: Diagnostic| self.fail(vec![d]);
-        let mut runner = native(&c.code.gradient, self.machine.precision).map_err(fail)?;
-        for (i, g) in c.code.inputs.iter().enumerate() {
-            set_input(&mut runner, i, globals.get(&c.program, *g).map_err(fail)?).map_err(fail)?;
-        }
+        let inputs = globals.all(&c.program, &c.code.inputs).map_err(fail)?;
+        let runner = native(&c.code.gradient, self.machine.precision, &inputs).map_err(fail)?;
         let goals = c.plan.goals.len();
         let number = |name: &String| c.code.learned.iter().position(|p| c.program.params[*p].name == *name).map(|k| goals + k);
         let results: Option<Vec<usize>> = wanted.iter().map(number).collect();

@@ -50,6 +50,8 @@ pub struct Options {
     pub threads: usize,
     /// Elementary operations from which on a step is cut into chunks that threads share. Sums over chunks depend on it.
     pub grain: usize,
+    /// Int parameters that are given as single bytes, 0 to 255, where the code takes only rows and elements of them; elsewhere it does not count.
+    pub bytes: Vec<usize>,
     /// Keep the Cranelift IR and the disassembly for [`Compiled::clif`] and [`Compiled::disassembly`].
     pub keep_text: bool,
     /// Run Cranelift's verifier.
@@ -66,6 +68,7 @@ impl Options {
             fuse: true,
             threads: 1,
             grain: GRAIN,
+            bytes: Vec::new(),
             keep_text: false,
             verify: cfg!(debug_assertions),
         }
@@ -385,7 +388,11 @@ pub fn compile(func: &Func<Det>, options: &Options) -> Result<Compiled, CodegenE
         let bytes = ty.numel() * elem_size(ty.dtype, options.precision);
         Slot { name, ty, bytes }
     };
-    let params = func.params.iter().map(|v| slot(func.vars[v.index()].name.clone(), func.ty(*v).clone())).collect();
+    let param = |v: &ppl_core::Var| {
+        let all = slot(func.vars[v.index()].name.clone(), func.ty(*v).clone());
+        if state.narrow.contains(v) { Slot { bytes: all.ty.numel(), ..all } } else { all }
+    };
+    let params = func.params.iter().map(param).collect();
     let results = func
         .body
         .results

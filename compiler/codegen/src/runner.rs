@@ -239,6 +239,16 @@ impl Runner {
     /// Sets an integer parameter.
     pub fn set_ints(&mut self, i: usize, values: &[i64]) -> Result<(), CodegenError> {
         let bytes = self.input(i, DType::Int, values.len())?;
+        if bytes.len() == values.len() {
+            // Parameters of single bytes; a wider value is none that the code was made for.
+            for (b, v) in bytes.iter_mut().zip(values) {
+                *b = u8::try_from(*v).map_err(|_| CodegenError::Buffer {
+                    what: format!("input {i}"),
+                    reason: format!("{v} does not fit into a byte"),
+                })?;
+            }
+            return Ok(());
+        }
         bytes.chunks_exact_mut(8).zip(values).for_each(|(b, v)| b.copy_from_slice(&v.to_ne_bytes()));
         Ok(())
     }
@@ -334,6 +344,7 @@ fn read(slot: &Slot, b: &[u8], precision: Precision) -> Vec<f64> {
     match (slot.ty.dtype, precision) {
         (DType::Float, Precision::F32) => b.as_chunks::<4>().0.iter().map(|x| f64::from(f32::from_ne_bytes(*x))).collect(),
         (DType::Float, Precision::F64) => words(b).map(f64::from_ne_bytes).collect(),
+        (DType::Int, _) if b.len() == slot.ty.numel() => b.iter().map(|x| f64::from(*x)).collect(),
         (DType::Int, _) => words(b).map(|x| i64::from_ne_bytes(x) as f64).collect(),
         (DType::Bool, _) => b.iter().map(|x| f64::from(*x)).collect(),
     }

@@ -7,7 +7,7 @@
 //!
 //! The error of the first is what a coarser rule and a coarser step differ by, that of the second also has the standard error of the differences.
 
-use crate::engine::{Globals, Machine, native, set_input};
+use crate::engine::{Globals, Machine, native};
 use ppl_codegen::Runner;
 use ppl_diag::Diagnostic;
 use ppl_driver::Expectation;
@@ -73,10 +73,7 @@ impl Truth {
         globals: &Globals,
         learned: &[usize],
     ) -> Result<Truth, Diagnostic> {
-        let mut runner = native(&e.func, machine.precision)?;
-        for (i, g) in e.inputs.iter().enumerate() {
-            set_input(&mut runner, i, globals.get(program, *g)?)?;
-        }
+        let runner = native(&e.func, machine.precision, &globals.all(program, &e.inputs)?)?;
         let mut slots = Vec::new();
         for p in learned {
             let values = globals.get(program, Global::Param(*p))?.to_f64();

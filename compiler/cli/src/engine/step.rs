@@ -184,10 +184,7 @@ impl Store for Native {
 /// # Errors
 /// Data that were not given; a fault of the compiler.
 pub(crate) fn native_step(spec: &StepSpec<'_>) -> Result<Box<dyn Step>, Diagnostic> {
-    let mut runner = native(&spec.code.step, spec.machine.precision)?;
-    for (i, a) in spec.inputs()?.iter().enumerate() {
-        set_input(&mut runner, i, a)?;
-    }
+    let mut runner = native(&spec.code.step, spec.machine.precision, &spec.inputs()?)?;
     let state: Vec<(usize, usize)> = (0..spec.code.layout.state).map(|i| (i, i)).collect();
     runner.set_state(&state).map_err(|e| fault(&e.to_string()))?;
     let store = Native { runner, seed: spec.machine.seed, objective: spec.code.layout.objective };

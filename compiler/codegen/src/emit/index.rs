@@ -25,6 +25,40 @@ impl Emitter<'_, '_> {
         self.fb.ins().iadd(base, off)
     }
 
+    /// Rows of a parameter of single bytes, as ints.
+    fn gather_bytes(&mut self, out: Var, x: Atom, idx: Atom, shape: &[usize]) -> Result<()> {
+        let Loc::View(xv) = self.loc(x)? else { return Err(CodegenError::internal("an array without memory")) };
+        let (n, len) = (shape[0], shape[1..].iter().product::<usize>());
+        let rows = self.st.func.atom_ty(idx).numel();
+        let dst = self.alloc_for(out);
+        if rows * len > 0 {
+            let (iv, temp) = self.dense(idx)?;
+            // The view counts in words, of which there is one a byte.
+            let xp = self.base(xv.base)?;
+            let (ip, dp) = (self.pointer(&iv)?, self.pointer(&dst)?);
+            self.repeat(rows as i64, 1, &mut |e, k| {
+                let at = e.offset_by(ip, k, 8);
+                let i = e.load(DType::Int, at, 0);
+                let i = e.clamp(i, n);
+                let from = e.offset_by(xp, i, len as i64);
+                let to = e.offset_by(dp, k, len as i64 * 8);
+                e.repeat(len as i64, 1, &mut |e, j| {
+                    let at = e.fb.ins().iadd(from, j);
+                    let byte = e.load(DType::Bool, at, 0);
+                    let word = e.fb.ins().uextend(types::I64, byte);
+                    let at = e.offset_by(to, j, 8);
+                    e.store(word, at, 0);
+                    Ok(())
+                })
+            })?;
+            if let Some(t) = temp {
+                self.free(t);
+            }
+        }
+        self.bind_owned(out, dst);
+        Ok(())
+    }
+
     pub(super) fn gather(&mut self, out: Var, x: Atom, idx: Atom, batch: usize) -> Result<()> {
         let func = self.st.func;
         let (tx, ti, to) = (func.atom_ty(x), func.atom_ty(idx), func.ty(out).clone());
@@ -40,6 +74,9 @@ impl Emitter<'_, '_> {
             let zero = self.identity(ppl_core::ReduceOp::Sum, to.dtype);
             self.bind(out, if to.is_scalar() { Loc::Scalar(zero) } else { Loc::Splat(zero) });
             return Ok(());
+        }
+        if x.var().is_some_and(|v| self.st.narrow.contains(&v)) {
+            return self.gather_bytes(out, x, idx, &tx.shape);
         }
         let size = self.st.size(tx.dtype);
         if batch == 0 && ti.is_scalar() {

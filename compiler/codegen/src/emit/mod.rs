@@ -23,7 +23,7 @@ use cranelift::codegen::ir::SigRef;
 use cranelift::prelude::*;
 use ppl_abi::Precision;
 use ppl_core::{Atom, Block as IrBlock, DType, Det, Func, Lit, Op, Stmt, Var, op_blocks};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 type Result<T, E = CodegenError> = std::result::Result<T, E>;
 
@@ -66,6 +66,8 @@ pub(crate) struct State<'a> {
     pub partials: Vec<chunk::Partial>,
     /// A matrix product to be cut.
     pub product: Option<chunk::Product>,
+    /// Int parameters whose elements are single bytes in memory.
+    pub narrow: HashSet<Var>,
 }
 
 /// Bytes of the scratch area: three operands and a result of a batch of scalars.
@@ -74,6 +76,8 @@ const SCRATCH: usize = 4 * crate::schedule::MAX_SCALARS * 8;
 impl<'a> State<'a> {
     pub(crate) fn new(func: &'a Func<Det>, options: &'a Options) -> State<'a> {
         let n = func.vars.len();
+        let given = options.bytes.iter().filter_map(|i| func.params.get(*i)).copied();
+        let narrow = given.filter(|v| func.ty(*v).dtype == DType::Int && only_rows(&func.body, *v, func)).collect();
         let mut arena = Arena::default();
         let scratch = arena.alloc(SCRATCH);
         let scratch = arena.offset(scratch);
@@ -100,6 +104,7 @@ impl<'a> State<'a> {
             held: Vec::new(),
             partials: Vec::new(),
             product: None,
+            narrow,
         };
         // Block 0 defines the parameters and is the body.
         state.count(&func.body, 0);
@@ -642,6 +647,16 @@ impl<'s, 'f> Emitter<'s, 'f> {
         self.st.locs[v.index()] = Some(loc.clone());
         Ok(loc)
     }
+}
+
+/// Whether the block, and what is inside, takes only elements and rows of a parameter, several at a time.
+fn only_rows(block: &IrBlock<Det>, v: Var, func: &Func<Det>) -> bool {
+    let own = Atom::Var(v);
+    let one = |s: &Stmt<Det>| match &s.op {
+        Op::Gather { x, idx, batch } if *x == own => *batch == 0 && *idx != own && !func.atom_ty(*idx).is_scalar(),
+        op => !ppl_core::op_atoms(op).contains(&own) && op_blocks(op).into_iter().all(|b| only_rows(b, v, func)),
+    };
+    block.stmts.iter().all(one) && !block.results.contains(&own)
 }
 
 /// Whether a block holds an operation that code generation does not take.

@@ -14,7 +14,7 @@ pub enum Values {
     Int(Vec<i64>),
     /// Of declared type `bool`, as 0 and 1; missing entries are 0.
     Bool(Vec<u8>),
-    /// As a file has them, of the declared type: reals of 4 or 8 bytes, ints of 8, truth values of 1. None is missing.
+    /// As a file has them, of the declared type: reals of 4 or 8 bytes, ints of 8 or (without sign) of 1, truth values of 1. None is missing.
     Stored(Elem, Stored),
 }
 

@@ -95,7 +95,7 @@ impl Stored {
         self.len() == 0
     }
 
-    /// Bytes of an element: 4 or 8 for a real, 8 for an int, 1 for a truth value.
+    /// Bytes of an element: 4 or 8 for a real, 8 or 1 for an int, 1 for a truth value.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -164,9 +164,12 @@ impl Stored {
         })
     }
 
-    /// Ints of 8 bytes, in order.
-    pub(super) fn ints(&self) -> impl Iterator<Item = i64> + '_ {
-        self.elements().as_chunks::<8>().0.iter().map(|b| i64::from_ne_bytes(*b))
+    /// Ints of 8 bytes, or of one without sign, in order.
+    pub fn ints(&self) -> impl Iterator<Item = i64> + '_ {
+        let bytes = if self.width == 1 { self.elements() } else { &[] };
+        let words = if self.width == 1 { &[] } else { self.elements() };
+        let words = words.as_chunks::<8>().0.iter().map(|b| i64::from_ne_bytes(*b));
+        bytes.iter().map(|b| i64::from(*b)).chain(words)
     }
 
     /// Element `i` in row-major order. NaN is a missing value.

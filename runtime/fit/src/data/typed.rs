@@ -47,6 +47,11 @@ fn stays(decl: &DataDecl, s: &Stored) -> bool {
     }
     match (decl.elem, s.kind, s.width) {
         (Elem::Real, Kind::Float, _) => s.reals().all(|x| x.is_finite() && decl.support.admits(x)),
+        (Elem::Int, Kind::Unsigned, 1) => {
+            let mut seen = [false; 256];
+            s.elements().iter().for_each(|b| seen[usize::from(*b)] = true);
+            (0..256).all(|i| !seen[i] || decl.support.admits(i as f64))
+        }
         (Elem::Int, Kind::Signed, 8) => s.ints().all(|i| decl.support.admits(i as f64)),
         (Elem::Bool, Kind::Bool | Kind::Unsigned, 1) => {
             s.elements().iter().all(|b| *b <= 1 && decl.support.admits(f64::from(*b)))
