@@ -53,7 +53,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                     None => Value::Error,
                 }
             }
-            Value::Function(c) => match self.arguments(c.callable.name.as_str(), &c.callable.params, args, e.span) {
+            Value::Function(c) => match self.arguments(c.shown(), &c.callable.params, args, e.span) {
                 Some(values) => self.call_closure(&c, values, e.span),
                 None => Value::Error,
             },
@@ -171,8 +171,9 @@ impl<S: ElabStage> FnElab<'_, S> {
                 );
                 return None;
             }
+            // A loop that carries values has the last one, as anywhere.
             let v = match &a.value.kind {
-                ExprKind::For(f) => self.for_loop(f, true),
+                ExprKind::For(f) if f.carry.is_empty() => self.for_loop(f, true),
                 _ => self.expr(&a.value),
             };
             slots[slot] = Some((v, a.value.span));

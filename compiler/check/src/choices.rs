@@ -485,7 +485,7 @@ impl<S: ElabStage> FnElab<'_, S> {
                 return;
             };
             full
-        } else if self.depth > 0 && S::generative(GenRandom::Factor(Atom::float(0.0))).is_none() && self.sides.is_none() {
+        } else if self.depth > 0 && self.sides.is_none() {
             self.report(
                 Diagnostic::error(codes::WRONG_PLACE, "a parameter in a function belongs to the network that it constructs")
                     .label(span, "no network is constructed here")

@@ -148,6 +148,7 @@ const SETTINGS: &[&str] = &[
 pub fn elaborate(library: &[File], file: &File, shapes: Option<DataShapes>, overrides: &FitOverrides) -> Checked {
     let mut s = prepare(library, file, shapes, overrides);
     crate::names::resolve(&mut s, file);
+    known_choices(&mut s, library, file);
     check_unused(&mut s, file);
     let fit = s.fits.get(overrides.index).cloned();
     let fit = fit.and_then(|(fit, span)| plan(&mut s, &fit, span, overrides));
@@ -155,6 +156,37 @@ pub fn elaborate(library: &[File], file: &File, shapes: Option<DataShapes>, over
     let mut checked = done(s, fit, Vec::new());
     checked.program.probes = probes;
     checked
+}
+
+/// Strategies of the command line are for choices that some program makes.
+fn known_choices(s: &mut Session, library: &[File], file: &File) {
+    if s.overrides.iter().all(|o| o.address.is_none()) {
+        return;
+    }
+    let mut made = Vec::new();
+    for item in library.iter().chain([file]).flat_map(|f| &f.items) {
+        if let ItemKind::Gen(c) = &item.kind
+            && let ExprKind::Block(b) = &c.body.kind
+        {
+            crate::control::drawn(b, &mut made);
+        }
+    }
+    let names: Vec<String> = made.iter().map(crate::programs::address_name).collect();
+    for o in s.overrides.clone() {
+        let Some(address) = &o.address else { continue };
+        // `z`, `guide.z`, `z[2]`.
+        let choice = address.split('[').next().unwrap_or(address).trim();
+        let own = choice.split_once('.').map_or(choice, |(_, own)| own);
+        if names.iter().any(|n| n == choice || n == own) {
+            continue;
+        }
+        let d = Diagnostic::error(codes::UNKNOWN_ADDRESS, format!("no program makes the choice `{choice}`"))
+            .label(o.strategy.span, format!("a strategy for `{address}`"));
+        s.report(match ppl_diag::did_you_mean(own, names.iter().map(String::as_str)) {
+            Some(near) => d.help(format!("did you mean `{near}`?")),
+            None => d,
+        });
+    }
 }
 
 /// The score of a trace of each program without arguments, so that programs that no `fit` uses are analysed too.

@@ -139,8 +139,14 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
         std::iter::once(&self.prelude).chain(self.b.open()).map(Vec::as_slice).collect()
     }
 
+    /// Reports `d`. What is wrong inside of the library also shows the user's call that led there.
     pub(crate) fn report(&mut self, d: Diagnostic) {
-        self.s.report(d);
+        let inside = d.span().is_some_and(|s| self.s.in_library(s)) && d.labels.iter().all(|l| self.s.in_library(l.span));
+        let call = self.callers.iter().rev().map(|(_, s)| *s).find(|s| *s != Span::NONE && !self.s.in_library(*s));
+        self.s.report(match call {
+            Some(call) if inside => d.label(call, "called here"),
+            _ => d,
+        });
     }
 
     /// The state of the function, its diagnostics included.
@@ -175,7 +181,7 @@ impl<'s, S: ElabStage> FnElab<'s, S> {
 
     /// Reports `d` and returns the erroneous value.
     pub(crate) fn fail(&mut self, d: Diagnostic) -> Value {
-        self.s.report(d);
+        self.report(d);
         Value::Error
     }
 

@@ -33,6 +33,13 @@ pub(crate) struct Closure {
     pub(crate) network: Option<Rc<str>>,
 }
 
+impl Closure {
+    /// What it is called in messages.
+    pub(crate) fn shown(&self) -> &str {
+        self.layer.as_ref().map_or("fn", |l| &l.name)
+    }
+}
+
 /// A part of a network, for messages.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Layer {

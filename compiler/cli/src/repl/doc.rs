@@ -9,6 +9,10 @@ use ppl_syntax::print_type;
 
 /// The documentation of a name: the session's own first, then the library, elementwise functions, built-in functions.
 pub(crate) fn text(source: &Source, name: &str) -> Option<String> {
+    if let Some((module, own)) = name.split_once('.') {
+        let found: Vec<String> = ppl_driver::library_module(module)?.items.iter().filter_map(|i| item(i, own)).collect();
+        return (!found.is_empty()).then(|| found.join("\n"));
+    }
     let files: Vec<&File> = std::iter::once(&source.file).chain(&source.modules).chain(ppl_driver::library()).collect();
     let found: Vec<String> = files.iter().flat_map(|f| &f.items).filter_map(|i| item(i, name)).collect();
     if !found.is_empty() {
@@ -24,6 +28,10 @@ pub(crate) fn text(source: &Source, name: &str) -> Option<String> {
 
 /// A name that was probably meant.
 pub(crate) fn near(source: &Source, name: &str) -> Option<String> {
+    if let Some((module, own)) = name.split_once('.') {
+        let members = ppl_driver::library_module(module)?.items.iter().filter_map(|i| head(i).map(|(_, n, _)| n));
+        return did_you_mean(own, members.collect::<Vec<_>>()).map(|near| format!("{module}.{near}"));
+    }
     let mut all: Vec<&str> = BUILTIN_NAMES.to_vec();
     all.extend(PRIMS.iter().flat_map(|t| t.iter()).filter(|p| p.callable).map(|p| p.name));
     let files = std::iter::once(&source.file).chain(ppl_driver::library());
