@@ -7,7 +7,7 @@ use ppl_check::{FitOverrides, Global, Program};
 use ppl_codegen::Runner;
 use ppl_core::{Det, Func};
 use ppl_driver::step::Role;
-use ppl_driver::{FitCode, Lowered};
+use ppl_driver::{Cx, FitCode, Lowered, lower_function};
 use ppl_transform::vjp;
 
 /// A quantity's name, shape and values.
@@ -59,8 +59,16 @@ impl Fitted {
             let args = of(&program, &data, &lets, &[], &l.inputs);
             lets.push(run(program.module.det(l.func), &args).swap_remove(l.result));
         }
+        // The interpreter takes its time over the weights of networks.
+        let compiled = |f: &Func<Det>, inputs: &[Global], args: &[Input]| {
+            let lowered = lower_function(&program, f, inputs, &mut Cx::default()).unwrap_or_else(|e| panic!("{e:?}"));
+            run_native(&lowered.func, args, Precision::F64, 0, 0).unwrap_or_else(|e| panic!("{e}"))
+        };
         let params = (0..program.params.len())
             .map(|i| match (ppl_check::unconstrained_init(&program, i), &program.params[i].init) {
+                (Some(f), Some((_, inputs))) if program.params[i].shape.iter().product::<usize>() > 10_000 => {
+                    compiled(&f, inputs, &of(&program, &data, &lets, &[], inputs)).swap_remove(0)
+                }
                 (Some(f), Some((_, inputs))) => run(&f, &of(&program, &data, &lets, &[], inputs)).swap_remove(0),
                 _ => vec![0.0; program.params[i].free_shape.iter().product()],
             })

@@ -502,8 +502,10 @@ impl<S: ElabStage> FnElab<'_, S> {
         let v = self.instance(id, c, values, &map, span);
         if let Value::Program(g) = &v {
             let choices = self.s.module.choices(g.id);
+            let broken = self.s.broken.get(&g.id.0).cloned().unwrap_or_default();
             for e in entries {
                 if let Some(a) = &e.address
+                    && !broken.contains(&address_name(a))
                     && !choices.iter().any(|c| c.addr == address_name(a))
                 {
                     let all: Vec<&str> = choices.iter().map(|c| c.addr.as_str()).collect();
