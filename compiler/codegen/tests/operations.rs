@@ -444,3 +444,37 @@ fn results_take_over_what_is_read_last() {
         });
     }
 }
+
+/// Rows of ints that are given as single bytes, and where the code needs more than rows.
+#[test]
+fn bytes_stand_for_ints_where_rows_are_taken() {
+    use ppl_codegen::{Options, Runner, compile};
+    use std::sync::Arc;
+    let values: Vec<i64> = (0..12).map(|i| (i * 23 + 7) % 256).collect();
+    for rows_only in [true, false] {
+        let mut b = Builder::<Det>::new("bytes");
+        let x = Atom::Var(b.param("x", Ty::new(DType::Int, [4, 3])));
+        let i = Atom::Var(b.param("i", Ty::new(DType::Int, [2])));
+        let rows = b.gather(x, i, 0);
+        let real = b.un(Prim::ToReal, rows);
+        let mut results = vec![real];
+        if !rows_only {
+            let sum = b.sum_all(x);
+            results.push(sum);
+        }
+        let f = b.finish(results);
+        let options = Options { bytes: vec![0, 1], ..Options::new(ppl_abi::Precision::F32, ppl_tensor::address) };
+        let mut r = Runner::new(Arc::new(compile(&f, &options).expect("code")));
+        assert_eq!(r.code().params()[0].bytes, if rows_only { 12 } else { 96 });
+        r.set_ints(0, &values).expect("ints");
+        r.set_ints(1, &[3, 1]).expect("indices");
+        r.run(0, 0);
+        let wanted: Vec<f64> = [9, 10, 11, 3, 4, 5].map(|k: usize| values[k] as f64).to_vec();
+        assert_eq!(r.output_values(0), wanted);
+        assert_eq!(r.input_values(0), values.iter().map(|v| *v as f64).collect::<Vec<_>>());
+        assert_eq!(r.set_ints(0, &[256; 12]).is_err(), rows_only);
+        if !rows_only {
+            assert_eq!(r.output_values(1), [values.iter().sum::<i64>() as f64]);
+        }
+    }
+}
